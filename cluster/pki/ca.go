@@ -1,0 +1,140 @@
+package pki
+
+import (
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"fmt"
+	"math/big"
+	"net"
+	"time"
+)
+
+const (
+	caLife   = 10 * 365 * 24 * time.Hour
+	leafLife = 30 * 24 * time.Hour
+	// backdate forgives clocks that are behind the signer's.
+	backdate = time.Hour
+	// maxHosts bounds the names that one certificate carries.
+	maxHosts = 16
+)
+
+// CA signs certificates. It is immutable; only voters have one.
+type CA struct {
+	cert *x509.Certificate
+	key  *Key
+}
+
+// NewCA makes the CA of a cluster.
+func NewCA(cluster string, now time.Time) (*CA, error) {
+	if !clusterForm.MatchString(cluster) {
+		return nil, fmt.Errorf("make CA: cluster id %q", cluster)
+	}
+	key, err := NewKey()
+	if err != nil {
+		return nil, fmt.Errorf("make CA: %w", err)
+	}
+	serial, err := newSerial()
+	if err != nil {
+		return nil, fmt.Errorf("make CA: %w", err)
+	}
+	template := &x509.Certificate{
+		SerialNumber:          serial,
+		Subject:               pkix.Name{Organization: []string{"muster"}, CommonName: commonName("muster CA of " + cluster)},
+		NotBefore:             now.Add(-backdate),
+		NotAfter:              now.Add(caLife),
+		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+		BasicConstraintsValid: true,
+		IsCA:                  true,
+		MaxPathLenZero:        true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.signer.Public(), key.signer)
+	if err != nil {
+		return nil, fmt.Errorf("make CA: %w", err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, fmt.Errorf("make CA: %w", err)
+	}
+	return &CA{cert, key}, nil
+}
+
+// ErrForeignKey is returned for a CA key that belongs to no certificate at hand.
+var ErrForeignKey = errors.New("the CA key belongs to none of the CA certificates")
+
+// NewCAFrom joins a CA's key with its certificate in the bundle.
+func NewCAFrom(bundle *Bundle, key *Key) (*CA, error) {
+	for _, cert := range bundle.certs {
+		if key.owns(cert) {
+			return &CA{cert, key}, nil
+		}
+	}
+	return nil, ErrForeignKey
+}
+
+// Certificate is the CA's own. It is shared: nobody writes to it.
+func (c *CA) Certificate() *x509.Certificate { return c.cert }
+
+// Key is the CA's key.
+func (c *CA) Key() *Key { return c.key }
+
+// Fingerprint names the CA.
+func (c *CA) Fingerprint() Fingerprint { return FingerprintOf(c.cert) }
+
+// Bundle holds this CA alone.
+func (c *CA) Bundle() *Bundle { return &Bundle{certs: []*x509.Certificate{c.cert}} }
+
+// Sign gives a certificate of thirty days for the request's key to id, followed
+// by the CA's own certificate, as PEM. The caller has decided that the requester
+// is id. hosts are DNS names and addresses that clients outside of the cluster
+// may know the node by; members do not look at them.
+func (c *CA) Sign(req *Request, id Identity, now time.Time, hosts ...string) ([]byte, error) {
+	if err := id.Validate(); err != nil {
+		return nil, fmt.Errorf("sign certificate: %w", err)
+	}
+	if len(hosts) > maxHosts {
+		return nil, fmt.Errorf("sign certificate of %s: %d host names, want at most %d", id.Name, len(hosts), maxHosts)
+	}
+	serial, err := newSerial()
+	if err != nil {
+		return nil, fmt.Errorf("sign certificate of %s: %w", id.Name, err)
+	}
+	template := &x509.Certificate{
+		SerialNumber:          serial,
+		Subject:               pkix.Name{Organization: []string{"muster"}, OrganizationalUnit: []string{id.Role}, CommonName: commonName(id.Name)},
+		NotBefore:             now.Add(-backdate),
+		NotAfter:              now.Add(leafLife),
+		KeyUsage:              x509.KeyUsageDigitalSignature,
+		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
+		BasicConstraintsValid: true,
+	}
+	if template.NotAfter.After(c.cert.NotAfter) {
+		template.NotAfter = c.cert.NotAfter
+	}
+	template.URIs = append(template.URIs, id.URI())
+	for _, host := range hosts {
+		if ip := net.ParseIP(host); ip != nil {
+			template.IPAddresses = append(template.IPAddresses, ip)
+		} else if nameForm.MatchString(host) {
+			template.DNSNames = append(template.DNSNames, host)
+		}
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, c.cert, req.csr.PublicKey, c.key.signer)
+	if err != nil {
+		return nil, fmt.Errorf("sign certificate of %s: %w", id.Name, err)
+	}
+	return append(encodeCertificate(der), encodeCertificate(c.cert.Raw)...), nil
+}
+
+// commonName is the name as far as X.509 has room for it (64 characters). It is
+// for people; identity is the URI.
+func commonName(name string) string { return name[:min(len(name), 64)] }
+
+func newSerial() (*big.Int, error) {
+	n, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
+	if err != nil {
+		return nil, fmt.Errorf("make serial number: %w", err)
+	}
+	return n.Add(n, big.NewInt(1)), nil
+}

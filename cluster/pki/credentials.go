@@ -1,0 +1,65 @@
+package pki
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+)
+
+// Credentials are what a node shows and whom it believes: its certificate with
+// the key, and the cluster's CAs. They are immutable; renewal makes new ones.
+type Credentials struct {
+	Identity Identity
+	CAs      *Bundle
+	// Certificate has the chain with the CA's own certificate at its end: a
+	// joining node knows only that one's hash.
+	Certificate tls.Certificate
+}
+
+// NewCredentials joins a certificate (PEM, as Sign gave it) with its key. It
+// checks that they belong together and that the CAs vouch for them now or, for a
+// certificate that has run out, vouched for them.
+func NewCredentials(chain []byte, key *Key, cas *Bundle) (*Credentials, error) {
+	certs, err := parseCertificates(chain)
+	if err != nil {
+		return nil, fmt.Errorf("parse certificate: %w", err)
+	}
+	leaf := certs[0]
+	if !key.owns(leaf) {
+		return nil, errors.New("the certificate belongs to another key")
+	}
+	id, err := cas.Verify(certs, x509.ExtKeyUsageServerAuth, leaf.NotAfter)
+	if err != nil {
+		return nil, err
+	}
+	pair := tls.Certificate{PrivateKey: key.signer, Leaf: leaf}
+	for _, cert := range certs {
+		pair.Certificate = append(pair.Certificate, cert.Raw)
+	}
+	return &Credentials{Identity: id, CAs: cas, Certificate: pair}, nil
+}
+
+// KeyHash is the SHA-256 of the node's public key.
+func (c *Credentials) KeyHash() []byte { return KeyHash(c.Certificate.Leaf) }
+
+// Expires is the end of the certificate's life.
+func (c *Credentials) Expires() time.Time { return c.Certificate.Leaf.NotAfter }
+
+// RenewAt is when the certificate should be renewed.
+func (c *Credentials) RenewAt() time.Time { return RenewAt(c.Certificate.Leaf) }
+
+// RenewAt is a moment between 50 and 80 % of the certificate's life. It follows
+// from the certificate, so that a restart does not move it, and differs between
+// certificates, so that nodes do not come all at once.
+func RenewAt(cert *x509.Certificate) time.Time {
+	begin := cert.NotBefore.Add(backdate)
+	life := cert.NotAfter.Sub(begin)
+	chance := float64(binary.BigEndian.Uint32(Hash(string(cert.Raw)))) / math.MaxUint32
+	return begin.Add(time.Duration(float64(life) * (0.5 + 0.3*chance)))
+}
+
+func (c *Credentials) String() string { return c.Identity.String() }
