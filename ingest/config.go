@@ -1,0 +1,45 @@
+package ingest
+
+import (
+	"cmp"
+	"runtime"
+	"time"
+)
+
+// Config of an Ingester. The zero value works.
+type Config struct {
+	// MaxRequestBytes bounds a body as it came. Default 32 MiB.
+	MaxRequestBytes int64
+	// MaxDecodedBytes bounds a body after decompression. Default 128 MiB.
+	MaxDecodedBytes int64
+	// InflightBytes bounds the decoded bytes of all requests that are being
+	// served. Default 256 MiB; never less than MaxDecodedBytes.
+	InflightBytes int64
+	// AdmissionWait is how long a request waits for room among these. Default 1s.
+	AdmissionWait time.Duration
+	// QuorumTimeout is how long a write waits for its quorum. Default 5s.
+	QuorumTimeout time.Duration
+	// PeerBytes bounds what is on its way to one peer, or waits for it. Default 64 MiB.
+	PeerBytes int64
+	// PeerAge is how long a share is on its way, or waits, before it is given up. Default 60s.
+	PeerAge time.Duration
+	// Lanes is the number of streams to each peer. Default one per core, at most 4.
+	Lanes int
+	// Now is this node's clock. Default time.Now.
+	Now func() time.Time
+}
+
+func (c Config) withDefaults() Config {
+	c.MaxRequestBytes = cmp.Or(c.MaxRequestBytes, 32<<20)
+	c.MaxDecodedBytes = cmp.Or(c.MaxDecodedBytes, 128<<20)
+	c.InflightBytes = max(cmp.Or(c.InflightBytes, 256<<20), c.MaxDecodedBytes)
+	c.AdmissionWait = cmp.Or(c.AdmissionWait, time.Second)
+	c.QuorumTimeout = cmp.Or(c.QuorumTimeout, 5*time.Second)
+	c.PeerBytes = cmp.Or(c.PeerBytes, 64<<20)
+	c.PeerAge = cmp.Or(c.PeerAge, time.Minute)
+	c.Lanes = cmp.Or(c.Lanes, min(runtime.GOMAXPROCS(0), 4))
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	return c
+}

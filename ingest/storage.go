@@ -1,0 +1,55 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+
+	"google.golang.org/grpc"
+
+	"github.com/muster-metrics/muster/proto/peerpb"
+)
+
+// Share is the series that a replica has to store, read one after the other
+// and as often as needed.
+type Share interface {
+	// Reset goes back before the first series.
+	Reset()
+	// Next goes to the next series; false: there is none.
+	Next() bool
+	// Labels are the canonical label bytes of the series: what labels.Labels
+	// keeps in memory. They are valid until the next Next and not to be kept.
+	Labels() []byte
+	// Hash is the xxhash64 of Labels.
+	Hash() uint64
+	// Sample is the next sample of the series; false: there is none.
+	// Time is in Unix milliseconds.
+	Sample() (t int64, v float64, ok bool)
+}
+
+// Storage keeps what this node is a replica of.
+type Storage interface {
+	// Append stores the samples of the share and writes the outcome of each, in
+	// the share's order, into out, whose length is their number. A repeat may
+	// have been stored before and is read back first. An error means that
+	// nothing is known to be stored, and that it may pass. Append keeps neither
+	// the share nor its bytes. When ctx ends it may give up what it has not
+	// begun. opening is new with each opening of the tenant's data.
+	Append(ctx context.Context, tenant string, incarnation uint64, share Share, repeat bool, out []peerpb.Outcome) (opening uint64, err error)
+}
+
+// Peers reaches the other members.
+type Peers interface {
+	// Dial gives the long-lived connection to a member; it stays the owner's.
+	Dial(ctx context.Context, node string) (*grpc.ClientConn, error)
+}
+
+// Ensurer creates a tenant that wrote before anybody had heard of it.
+type Ensurer interface {
+	// Ensure returns once the creation is committed. ErrTenantRefused: this id
+	// may not write; any other error may pass.
+	Ensure(ctx context.Context, tenant string) error
+}
+
+// ErrTenantRefused is Ensure's answer for a tenant that is not to be created:
+// deleted not long ago, one too many, or no automatic creation.
+var ErrTenantRefused = errors.New("tenant may not be created by writing")

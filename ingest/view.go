@@ -1,0 +1,102 @@
+package ingest
+
+import (
+	"time"
+
+	"github.com/muster-metrics/muster/ring"
+)
+
+// View is what the cluster has agreed on at one revision, as far as a write
+// needs it. It is a value: whoever sets it neither changes it nor what its
+// functions answer, ClockOffset excepted. Every request looks at one View only.
+type View struct {
+	// Revision is the revision of the control state that this is a view of.
+	Revision uint64
+	// Self is the store of this node; 0 where it has none in the cluster.
+	Self ring.Store
+	// NotReady is why the write door refuses (503); empty: it serves.
+	NotReady string
+	// AutoCreate says whether a write of an unknown tenant creates it.
+	AutoCreate bool
+	// Tenant finds a tenant. It is called for each request and each share.
+	Tenant func(id string) (Tenant, bool)
+	// Ring finds a ring by its id; nil: there is none (any more).
+	Ring func(id uint64) *Ring
+	// Store finds out whose a store is.
+	Store func(ring.Store) (Peer, bool)
+	// ClockOffset is what has to be added to this node's clock to get the
+	// cluster's; nil: nothing.
+	ClockOffset func() time.Duration
+}
+
+// Tenant is what a write has to know of a tenant.
+type Tenant struct {
+	// Incarnation is the revision at which the tenant was created; never 0.
+	Incarnation uint64
+	// Ring is the id of the ring it is routed to; 0: no ring claims it.
+	Ring uint64
+	// Routed is the revision at which that route last changed.
+	Routed uint64
+	// Suspended refuses its writes.
+	Suspended bool
+	// OutOfOrderWindow is how old a sample may be; less than MinWindow is taken
+	// as MinWindow.
+	OutOfOrderWindow time.Duration
+	// FutureWindow is how far ahead of the cluster's clock a sample may be.
+	FutureWindow time.Duration
+	Limits       Limits
+}
+
+// MinWindow is the least age at which a sample is taken: clocks differ, and a
+// retry takes its time.
+const MinWindow = 10 * time.Minute
+
+// Limits of a tenant's requests; 0 is unlimited.
+type Limits struct {
+	// RequestBytes bounds the body as it came, compressed.
+	RequestBytes      int64
+	SeriesPerRequest  int64
+	SamplesPerRequest int64
+	// LabelNames bounds the labels of a series, LabelNameLength and
+	// LabelValueLength the bytes of each.
+	LabelNames       int64
+	LabelNameLength  int64
+	LabelValueLength int64
+}
+
+// Peer is whose a store is.
+type Peer struct {
+	// Node is the member's name, for Peers.Dial and for people.
+	Node string
+	// ID is the store's, as made with its data directory.
+	ID [16]byte
+}
+
+// Ring is a ring as writes see it. NewRing makes one; cmd keeps it for as long
+// as the table is the same.
+type Ring struct {
+	ID    uint64
+	Name  string
+	Table *ring.Table
+
+	// whole is set when the same stores hold every slot under the same quorum:
+	// then a batch needs no grouping.
+	whole  ring.Set
+	quorum int
+	need   uint64 // the newest change of any slot, for a whole ring
+}
+
+// NewRing looks at the table once, for all writes to come.
+func NewRing(id uint64, name string, table *ring.Table) *Ring {
+	r := &Ring{ID: id, Name: name, Table: table}
+	first := table.At(0)
+	for i := range table.Slots() {
+		s := table.At(i)
+		if s.Quorum != first.Quorum || !s.Replicas.Same(first.Replicas) {
+			return r
+		}
+		r.need = max(r.need, s.Changed)
+	}
+	r.whole, r.quorum = first.Replicas, first.Quorum
+	return r
+}
