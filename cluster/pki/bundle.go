@@ -15,6 +15,9 @@ const maxBundle = 32
 // being replaced. It is immutable.
 type Bundle struct{ certs []*x509.Certificate }
 
+// NewBundle holds these CAs, the newest last.
+func NewBundle(cas ...*x509.Certificate) *Bundle { return &Bundle{cas} }
+
 // ParseBundle reads CA certificates, PEM; the newest stands last.
 func ParseBundle(text []byte) (*Bundle, error) {
 	certs, err := parseCertificates(text)

@@ -83,7 +83,7 @@ func (c *CA) Key() *Key { return c.key }
 func (c *CA) Fingerprint() Fingerprint { return FingerprintOf(c.cert) }
 
 // Bundle holds this CA alone.
-func (c *CA) Bundle() *Bundle { return &Bundle{certs: []*x509.Certificate{c.cert}} }
+func (c *CA) Bundle() *Bundle { return NewBundle(c.cert) }
 
 // Sign gives a certificate of thirty days for the request's key to id, followed
 // by the CA's own certificate, as PEM. The caller has decided that the requester
