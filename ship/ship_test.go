@@ -254,7 +254,7 @@ func TestMetaCarriesTheThanosSection(t *testing.T) {
 	b.sync(t)
 	f, err := os.Open(filepath.Join(b.root, id.String(), metaName))
 	must(t, err)
-	defer f.Close() //nolint:errcheck // read only.
+	defer f.Close()
 	m, err := decodeMeta(f)
 	must(t, err)
 	if m.ULID != id || m.Version != 1 || m.Stats.NumSamples != 20*samples || m.Compaction.Level != 1 || m.MaxTime > 2*hour {

@@ -47,7 +47,7 @@ func uploadFile(ctx context.Context, bucket objstore.Bucket, src, dst string) er
 	if err != nil {
 		return err
 	}
-	defer f.Close() //nolint:errcheck // read only.
+	defer f.Close()
 	return bucket.Upload(ctx, dst, f)
 }
 
