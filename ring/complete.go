@@ -7,7 +7,7 @@ import "slices"
 type group struct {
 	Replicas   Set
 	Quorum     int
-	Begin, End int64 // End is the end of time for the present
+	Begin, End int64 // while a write can begin in it, End is the end of time
 	slots      []int
 }
 
@@ -36,7 +36,7 @@ func groupsOf(t *Table) []group {
 		add(key{s.Replicas, s.Quorum, s.Since, endOfTime}, i)
 	}
 	for _, e := range t.past {
-		add(key{e.Replicas, e.Quorum, e.Begin, e.End}, e.Slot)
+		add(key{e.Replicas, e.Quorum, e.Begin, e.lastWrite()}, e.Slot)
 	}
 	return groups
 }
@@ -65,6 +65,12 @@ type Missing struct {
 // no gap in the given period. slack, in milliseconds, is how far a sample's
 // time may lie from the time at which it was written: the largest windows that
 // any tenant had since, plus clocks and the way.
+//
+// The table must have been the committed one at some moment after the read
+// began, known by a Barrier; the answers may be older than that Barrier, but not
+// older than the read. A table that is merely the newest this node has seen may
+// lack an epoch in which others already acknowledge writes, and no set of
+// answers from the replicas it does know can rule that out.
 func (t *Table) Complete(period Period, slack int64, answered func(Store, Period) bool) []Missing {
 	var missing []Missing
 	for i := range t.groups {

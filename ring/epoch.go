@@ -13,8 +13,18 @@ type Epoch struct {
 	Begin, End int64
 	// Closed is the revision that says that no write can begin in it; 0: open.
 	Closed uint64
-	// ClosedAt is the time of Closed.
+	// ClosedAt is the time of Closed, at or after End.
 	ClosedAt int64
+}
+
+// lastWrite is the time after which no write begins in the epoch. It is not
+// End: a sender and a quorum that have not heard of the change acknowledge
+// samples of any later time, until the epoch is closed.
+func (e Epoch) lastWrite() int64 {
+	if e.Closed == 0 {
+		return endOfTime
+	}
+	return max(e.End, e.ClosedAt)
 }
 
 // EpochKey names an ended epoch of a table.
@@ -76,17 +86,21 @@ func (t *Table) Close(keys []EpochKey, rev uint64, now int64) *Table {
 	past := slices.Clone(t.past)
 	for i := range past {
 		if past[i].Closed == 0 && want[EpochKey{past[i].Slot, past[i].To}] {
-			past[i].Closed, past[i].ClosedAt = rev, now
+			// A leader's clock may be behind its predecessor's.
+			past[i].Closed, past[i].ClosedAt = rev, max(now, past[i].End)
 		}
 	}
-	return &Table{slots: t.slots, past: past, groups: t.groups}
+	out := &Table{slots: t.slots, past: past}
+	out.groups = groupsOf(out)
+	return out
 }
 
-// Expire drops closed epochs that ended before the time before.
+// Expire drops epochs that were closed before the time before: samples may be
+// as young as the closing, not as the change.
 func (t *Table) Expire(before int64) *Table {
 	past := make([]Epoch, 0, len(t.past))
 	for _, e := range t.past {
-		if e.Closed == 0 || e.End >= before {
+		if e.lastWrite() >= before {
 			past = append(past, e)
 		}
 	}

@@ -56,8 +56,12 @@ func (h Holding) Judge(c Claim) Verdict {
 
 // Admits says whether a series of the slot may be stored: the slot has not
 // changed since the sender looked, and it is held here. Every member of the
-// old and of the new set refuses so, which is what makes an epoch end.
+// old and of the new set refuses so, which is what makes an epoch end. A slot
+// that the table does not have is refused.
 func (h Holding) Admits(slot int, seen uint64) bool {
+	if uint(slot) >= uint(len(h.Table.slots)) {
+		return false
+	}
 	s := &h.Table.slots[slot]
 	return s.Changed <= seen && s.Replicas.Has(h.Self)
 }

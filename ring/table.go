@@ -80,6 +80,10 @@ func (t *Table) Slots() int { return len(t.slots) }
 // Slot is who holds slot i.
 func (t *Table) Slot(i int) Slot { return t.slots[i] }
 
+// Owners appends the replicas of slot i to dst, first choice first. It does
+// not allocate when dst has room.
+func (t *Table) Owners(dst []Store, i int) []Store { return t.slots[i].Replicas.Append(dst) }
+
 // At is the slot in place: the caller must not write to it. It spares the hot
 // path a copy.
 func (t *Table) At(i int) *Slot { return &t.slots[i] }
@@ -91,7 +95,8 @@ func (t *Table) Past() []Epoch { return t.past }
 // Apply commits steps at revision rev and time now: the epochs they end join
 // the past. A step that changes nothing but the order of the replicas, or
 // nothing at all, is left out. An epoch in which nobody held the slot is not
-// kept, nor is one that lasted no revision.
+// kept, nor is one that lasted no revision. A time before the slot's own, from
+// a leader whose clock is behind its predecessor's, is taken as the slot's.
 func (t *Table) Apply(steps []Step, rev uint64, now int64) (*Table, error) {
 	slots, past := slices.Clone(t.slots), slices.Clone(t.past)
 	seen := make(map[int]bool, len(steps))
@@ -104,19 +109,23 @@ func (t *Table) Apply(steps []Step, rev uint64, now int64) (*Table, error) {
 		}
 		seen[s.Slot] = true
 		old := slots[s.Slot]
+		if old.Changed > rev {
+			return nil, fmt.Errorf("slot %d, changed at %d, cannot change at %d", s.Slot, old.Changed, rev)
+		}
 		if old.Changed != s.Base {
 			return nil, fmt.Errorf("slot %d, planned at %d, changed at %d: %w", s.Slot, s.Base, old.Changed, ErrMoved)
 		}
 		if old.Replicas.Same(s.Replicas) && old.Quorum == s.Quorum {
 			continue
 		}
-		if old.Replicas.Len() > 0 {
+		since := max(now, old.Since)
+		if old.Replicas.Len() > 0 && old.Changed < rev {
 			past = append(past, Epoch{
 				Slot: s.Slot, Replicas: old.Replicas, Quorum: old.Quorum,
-				From: old.Changed, To: rev, Begin: old.Since, End: now,
+				From: old.Changed, To: rev, Begin: old.Since, End: since,
 			})
 		}
-		slots[s.Slot] = Slot{Replicas: s.Replicas, Quorum: s.Quorum, Changed: rev, Since: now}
+		slots[s.Slot] = Slot{Replicas: s.Replicas, Quorum: s.Quorum, Changed: rev, Since: since}
 	}
 	return New(slots, past)
 }
