@@ -206,6 +206,21 @@ func (d *Door) Recheck() int {
 	return closed
 }
 
+// Drop closes all connections of one protocol, accepted or dialled.
+func (d *Door) Drop(protocol string) {
+	var conns []*Conn
+	d.mu.Lock()
+	for c := range d.live {
+		if c.protocol == protocol {
+			conns = append(conns, c)
+		}
+	}
+	d.mu.Unlock()
+	for _, c := range conns {
+		c.drop()
+	}
+}
+
 // Close ends every connection, accepted or dialled, and waits for the door's own
 // goroutines. It may be called twice.
 func (d *Door) Close() {
