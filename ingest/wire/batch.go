@@ -1,0 +1,69 @@
+package wire
+
+import "slices"
+
+// Series is where a series of a batch is.
+type Series struct {
+	// Hash is the xxhash64 of its label bytes.
+	Hash uint64
+	// Start and End are the place of its frame in Batch.Frames.
+	Start, End uint32
+	// First is the number of its first sample in the batch, Samples how many it has.
+	First, Samples uint32
+}
+
+// Batch is a write in canonical form, and an account of what was left out.
+// The zero value is ready; Reset makes a used one empty and keeps its memory.
+type Batch struct {
+	// Frames are the frames of all series, without a gap.
+	Frames []byte
+	Series []Series
+	// Samples is their number.
+	Samples int
+	// Refused is what can never be stored.
+	Refused Refusals
+	// Metadata and Exemplars were seen and left out.
+	Metadata, Exemplars int
+
+	received int // samples of the request, the refused ones included
+	labels   []label
+	points   []point
+}
+
+// Reset empties the batch.
+func (b *Batch) Reset() {
+	if cap(b.labels) > keptLabels || cap(b.points) > FrameSamples {
+		b.labels, b.points = nil, nil
+	}
+	clear(b.labels[:cap(b.labels)]) // they alias a body that is not ours any more
+	*b = Batch{Frames: b.Frames[:0], Series: b.Series[:0], labels: b.labels[:0], points: b.points[:0]}
+}
+
+// keptLabels is how much room for the labels of an untidy series a batch keeps.
+const keptLabels = 256
+
+// Of is the frame of a series.
+func (b *Batch) Of(s Series) []byte { return b.Frames[s.Start:s.End] }
+
+// Text shows a series to a person.
+func (b *Batch) Text(s Series) string {
+	r := NewReader(b.Of(s))
+	r.Next()
+	return Text(r.Labels())
+}
+
+// begin makes room for a frame with about n bytes and returns where it begins.
+func (b *Batch) begin(n int) int {
+	start := len(b.Frames)
+	b.Frames = slices.Grow(b.Frames, headerBytes+n)[:start+headerBytes]
+	return start
+}
+
+// label and point are what the slow path collects of a series.
+type (
+	label struct{ name, value []byte }
+	point struct {
+		t    int64
+		bits uint64
+	}
+)

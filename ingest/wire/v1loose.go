@@ -1,0 +1,194 @@
+package wire
+
+import (
+	"bytes"
+	"slices"
+	"unicode/utf8"
+)
+
+// loose lays out a series that fast gave up on. The message is decoded like
+// Prometheus does it, its labels are sorted, empty values dropped, and either
+// the frame is the same that a tidy sender would have caused, or the series is
+// refused with a reason. An error means that the body is no message at all.
+func (w *walker) loose(ts []byte) error {
+	b := w.b
+	b.labels, b.points = b.labels[:0], b.points[:0]
+	histograms := 0
+	f := fields{b: ts}
+	for f.next() {
+		if f.number > 4 {
+			continue
+		}
+		if !f.is(wireBytes) {
+			return f.err
+		}
+		var err error
+		switch f.number {
+		case 1:
+			err = w.looseLabel(f.bytes)
+		case 2:
+			err = w.loosePoint(f.bytes)
+		case 3:
+			b.Exemplars++
+		case 4:
+			histograms++
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if f.err != nil {
+		return f.err
+	}
+	b.received += len(b.points) + histograms
+	w.judge(histograms)
+	return nil
+}
+
+// maxLabels is the most labels that are looked at in a series, whatever the
+// tenant's limits say: two bytes of a body can be a label.
+const maxLabels = 1 << 14
+
+func (w *walker) looseLabel(m []byte) error {
+	var l label
+	f := fields{b: m}
+	for f.next() {
+		if f.number > 2 {
+			continue
+		}
+		if !f.is(wireBytes) {
+			return f.err
+		}
+		if f.number == 1 {
+			l.name = f.bytes
+		} else {
+			l.value = f.bytes
+		}
+	}
+	if len(w.b.labels) <= maxLabels { // one too many is enough to refuse the series
+		w.b.labels = append(w.b.labels, l)
+	}
+	return f.err
+}
+
+func (w *walker) loosePoint(m []byte) error {
+	var p point
+	f := fields{b: m}
+	for f.next() {
+		switch f.number {
+		case 1:
+			if !f.is(wireFixed64) {
+				return f.err
+			}
+			p.bits = f.value
+		case 2:
+			if !f.is(wireVarint) {
+				return f.err
+			}
+			p.t = int64(f.value)
+		}
+	}
+	if f.err != nil {
+		return f.err
+	}
+	w.b.points = append(w.b.points, p)
+	if len(w.b.points)*sampleBytes > w.lim.Bytes {
+		return &TooLarge{"bytes of series in a request", w.lim.Bytes}
+	}
+	return nil
+}
+
+// judge refuses the collected series, or what of it cannot be stored, and lays
+// out the rest.
+func (w *walker) judge(histograms int) {
+	b := w.b
+	show := func() string {
+		var t text
+		for _, l := range b.labels {
+			if !t.label(l.name, l.value) {
+				break
+			}
+		}
+		return t.String()
+	}
+	if reason, ok := w.tidy(); !ok {
+		b.Refused.add(reason, len(b.points)+histograms, show)
+		return
+	}
+	b.Refused.add(NativeHistogram, histograms, show)
+	kept := b.points[:0]
+	old, young := 0, 0
+	for _, p := range b.points {
+		switch {
+		case p.t < w.lim.MinTime:
+			old++
+		case p.t > w.lim.MaxTime:
+			young++
+		default:
+			kept = append(kept, p)
+		}
+	}
+	b.Refused.add(TooOld, old, show)
+	b.Refused.add(TooNew, young, show)
+	for part := range slices.Chunk(kept, FrameSamples) {
+		w.lay(part)
+	}
+}
+
+// tidy drops empty values, sorts, and says whether the labels can be stored.
+func (w *walker) tidy() (Reason, bool) {
+	b := w.b
+	if len(b.labels) > maxLabels {
+		return TooManyLabels, false
+	}
+	b.labels = slices.DeleteFunc(b.labels, func(l label) bool { return len(l.value) == 0 })
+	slices.SortStableFunc(b.labels, func(a, c label) int { return bytes.Compare(a.name, c.name) })
+	size, named := 0, false
+	for i, l := range b.labels {
+		switch {
+		case len(l.name) == 0:
+			return EmptyLabelName, false
+		case !utf8.Valid(l.name) || !utf8.Valid(l.value):
+			return NotUTF8, false
+		case i > 0 && bytes.Equal(b.labels[i-1].name, l.name):
+			return DuplicateLabelName, false
+		case len(l.name) > w.lim.NameLength:
+			return LabelNameTooLong, false
+		case len(l.value) > w.lim.ValueLength:
+			return LabelValueTooLong, false
+		}
+		named = named || string(l.name) == "__name__"
+		size += laidOut(l.name) + laidOut(l.value)
+	}
+	switch {
+	case !named:
+		return NoMetricName, false
+	case len(b.labels) > w.lim.Names:
+		return TooManyLabels, false
+	case size > MaxLabelBytes:
+		return LabelsTooLong, false
+	}
+	return 0, true
+}
+
+// laidOut is the number of bytes that a name or value takes in the layout.
+func laidOut(s []byte) int {
+	if len(s) < 255 {
+		return 1 + len(s)
+	}
+	return 4 + len(s)
+}
+
+// lay writes a frame of the collected labels and some samples.
+func (w *walker) lay(points []point) {
+	b := w.b
+	start := b.begin(len(points) * sampleBytes)
+	for _, l := range b.labels {
+		b.Frames = appendString(appendString(b.Frames, l.name), l.value)
+	}
+	labels := len(b.Frames) - start - headerBytes
+	for _, p := range points {
+		b.Frames = appendSample(b.Frames, p.t, p.bits)
+	}
+	w.close(start, labels, len(points))
+}
