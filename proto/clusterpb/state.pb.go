@@ -1770,6 +1770,7 @@ type Request struct {
 	// Version of the object it wrote.
 	Version       uint64 `protobuf:"varint,5,opt,name=version,proto3" json:"version,omitempty"`
 	RefusalKind   uint32 `protobuf:"varint,6,opt,name=refusal_kind,json=refusalKind,proto3" json:"refusal_kind,omitempty"`
+	RefusalField  string `protobuf:"bytes,7,opt,name=refusal_field,json=refusalField,proto3" json:"refusal_field,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1844,6 +1845,13 @@ func (x *Request) GetRefusalKind() uint32 {
 		return x.RefusalKind
 	}
 	return 0
+}
+
+func (x *Request) GetRefusalField() string {
+	if x != nil {
+		return x.RefusalField
+	}
+	return ""
 }
 
 type Cluster struct {
@@ -2470,14 +2478,15 @@ const file_clusterpb_state_proto_rawDesc = "" +
 	"\x06source\x18\x04 \x01(\tR\x06source\x12\x16\n" +
 	"\x06action\x18\x05 \x01(\tR\x06action\x12\x16\n" +
 	"\x06object\x18\x06 \x01(\tR\x06object\x12\x16\n" +
-	"\x06detail\x18\a \x01(\tR\x06detail\"\xa5\x01\n" +
+	"\x06detail\x18\a \x01(\tR\x06detail\"\xca\x01\n" +
 	"\aRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x04R\brevision\x12\x17\n" +
 	"\atime_ms\x18\x03 \x01(\x03R\x06timeMs\x12\x18\n" +
 	"\arefusal\x18\x04 \x01(\tR\arefusal\x12\x18\n" +
 	"\aversion\x18\x05 \x01(\x04R\aversion\x12!\n" +
-	"\frefusal_kind\x18\x06 \x01(\rR\vrefusalKind\"\xe0\x01\n" +
+	"\frefusal_kind\x18\x06 \x01(\rR\vrefusalKind\x12#\n" +
+	"\rrefusal_field\x18\a \x01(\tR\frefusalField\"\xe0\x01\n" +
 	"\aCluster\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12 \n" +
