@@ -1,0 +1,258 @@
+package cluster
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/muster-metrics/muster/proto/clusterpb"
+	"github.com/muster-metrics/muster/ring"
+)
+
+// Bounds on rings.
+const (
+	maxRings    = 256 // deleted ones included
+	maxPatterns = 10_000
+)
+
+// putRing creates a ring and places it, or replaces what an operator wrote of
+// one. Slots of a ring that exists move by steps only.
+func (e *edit) putRing(c *clusterpb.PutRing) (uint64, *clusterpb.Refusal) {
+	if r := e.checkRing(c); r != nil {
+		return 0, r
+	}
+	old := e.next.Ring(c.GetName())
+	if r := e.expect("ring", c.GetName(), ringVersion(old)); r != nil {
+		return 0, r
+	}
+	if r := e.checkPatterns(c); r != nil {
+		return 0, r
+	}
+	var r *clusterpb.Refusal
+	if old == nil {
+		r = e.newRing(c)
+	} else {
+		r = e.replaceRing(old, c)
+	}
+	if r != nil {
+		return 0, r
+	}
+	if r := e.reroute(); r != nil {
+		return 0, r
+	}
+	e.changed.Rings = true
+	if old == nil {
+		e.note("ring created", c.GetName(), ringText(c))
+	} else {
+		e.note("ring changed", c.GetName(), ringText(c))
+	}
+	return e.rev, nil
+}
+
+func ringVersion(r *Ring) uint64 {
+	if r == nil {
+		return 0
+	}
+	return r.Spec.GetVersion()
+}
+
+func ringText(c *clusterpb.PutRing) string {
+	list := func(names []string, none string) string {
+		if len(names) == 0 {
+			return none
+		}
+		return strings.Join(names, ",")
+	}
+	return fmt.Sprintf("replication factor %d, quorum %s, nodes %s, tenants %s", c.GetReplicationFactor(),
+		modeOf(c.GetWriteQuorum()), list(c.GetNodes(), "all"), list(c.GetTenants(), "the rest"))
+}
+
+func (e *edit) checkRing(c *clusterpb.PutRing) *clusterpb.Refusal {
+	if r := checkName("name", "ring name", c.GetName()); r != nil {
+		return r
+	}
+	rf := c.GetReplicationFactor()
+	if rf < 1 || rf > ring.MaxReplicas {
+		return invalid("replication_factor", "replication factor %d: want 1 to %d", rf, ring.MaxReplicas)
+	}
+	if q := c.GetWriteQuorum(); q < clusterpb.WriteQuorum_MAJORITY || q > clusterpb.WriteQuorum_ALL {
+		return invalid("write_quorum", "write quorum %d: want majority, one or all", q)
+	}
+	return firstOf(e.checkNodes(c), checkSlots(c.GetSlots(), e.next.Ring(c.GetName())))
+}
+
+func (e *edit) checkNodes(c *clusterpb.PutRing) *clusterpb.Refusal {
+	seen := map[string]bool{}
+	for _, n := range c.GetNodes() {
+		switch {
+		case e.next.Member(n) == nil:
+			return invalid("nodes", "%s is no member: `muster cluster members` lists them", quote(n))
+		case seen[n]:
+			return invalid("nodes", "%s is named twice", quote(n))
+		}
+		seen[n] = true
+	}
+	if n := len(seen); n > 0 && n < int(c.GetReplicationFactor()) {
+		return invalid("nodes", "%d nodes for %d replicas: name more nodes, or lower the replication factor", n, c.GetReplicationFactor())
+	}
+	return nil
+}
+
+func checkSlots(slots uint32, old *Ring) *clusterpb.Refusal {
+	if old != nil && slots != 0 && int(slots) != old.Table.Slots() {
+		return invalid("slots", "ring %s has %d slots for good: another number needs another ring", old.Spec.GetName(), old.Table.Slots())
+	}
+	if slots&(slots-1) != 0 || slots > ring.MaxSlots {
+		return invalid("slots", "%d slots: want a power of two, at most %d", slots, ring.MaxSlots)
+	}
+	return nil
+}
+
+// checkPatterns refuses patterns that another ring has, and a second ring that
+// claims nobody.
+func (e *edit) checkPatterns(c *clusterpb.PutRing) *clusterpb.Refusal {
+	patterns := c.GetTenants()
+	if len(patterns) > maxPatterns {
+		return invalid("tenants", "%d names and patterns: at most %d", len(patterns), maxPatterns)
+	}
+	taken := map[string]string{}
+	for _, r := range e.next.Rings() {
+		if r.Spec.GetName() == c.GetName() {
+			continue
+		}
+		if len(patterns) == 0 && len(r.Spec.GetTenants()) == 0 {
+			return refuse(clusterpb.Refusal_INVALID, "tenants", "ring %s takes every tenant that no other ring claims, and only one ring can: name the tenants of %s", r.Spec.GetName(), c.GetName())
+		}
+		for _, p := range r.Spec.GetTenants() {
+			taken[p] = r.Spec.GetName()
+		}
+	}
+	for _, p := range patterns {
+		if r := checkPattern("tenants", p); r != nil {
+			return r
+		}
+		switch other, ok := taken[p]; {
+		case ok && other == c.GetName():
+			return invalid("tenants", "%s is named twice", quote(p))
+		case ok:
+			return invalid("tenants", "%s is claimed by ring %s already", quote(p), other)
+		}
+		taken[p] = c.GetName()
+	}
+	return nil
+}
+
+// newRing makes a ring and places its slots on the nodes there are. The table
+// is the planner's of the version that applies this, and versions that differ
+// here are not run together.
+func (e *edit) newRing(c *clusterpb.PutRing) *clusterpb.Refusal {
+	if len(e.next.rings) >= maxRings {
+		return full("name", "there are %d rings, deleted ones with history included: that is the most", maxRings)
+	}
+	slots := c.GetSlots()
+	if slots == 0 {
+		slots = DefaultSlots
+	}
+	r := &Ring{Spec: &clusterpb.Ring{
+		Name: c.GetName(), Id: e.rev, Tenants: slices.Clone(c.GetTenants()),
+		ReplicationFactor: c.GetReplicationFactor(), WriteQuorum: c.GetWriteQuorum(),
+		Nodes: slices.Clone(c.GetNodes()), Version: e.rev,
+	}}
+	empty, err := ring.Empty(int(slots), r.Quorum(), e.rev, e.now)
+	if err != nil {
+		return invalid("slots", "%v", err)
+	}
+	target := ring.Plan(empty, e.next.Eligible(r), r.RF())
+	steps := make([]ring.Step, 0, len(target))
+	for i, set := range target {
+		steps = append(steps, ring.Step{Slot: i, Replicas: set, Quorum: r.Quorum(), Base: e.rev})
+	}
+	if r.Table, err = empty.Apply(steps, e.rev, e.now); err != nil {
+		return unsafe("", "place ring %s: %v", c.GetName(), err)
+	}
+	e.setRing(r)
+	return nil
+}
+
+func (e *edit) replaceRing(old *Ring, c *clusterpb.PutRing) *clusterpb.Refusal {
+	next := &Ring{Spec: copyOf(old.Spec), Table: old.Table}
+	next.Spec.Tenants = slices.Clone(c.GetTenants())
+	next.Spec.ReplicationFactor = c.GetReplicationFactor()
+	next.Spec.WriteQuorum = c.GetWriteQuorum()
+	next.Spec.Nodes = slices.Clone(c.GetNodes())
+	next.Spec.Version = e.rev
+	have, had := len(e.next.Eligible(next)), len(e.next.Eligible(old))
+	if have < next.RF() && (next.RF() > old.RF() || have < had) {
+		field := "replication_factor"
+		if have < had {
+			field = "nodes"
+		}
+		return unsafe(field, "ring %s would have %d active nodes for %d replicas: add nodes first", c.GetName(), have, next.RF())
+	}
+	e.setRing(next)
+	return nil
+}
+
+// deleteRing ends all epochs of a ring. They stay, closed in time, until no
+// read can ask for them.
+func (e *edit) deleteRing(c *clusterpb.DeleteRing) (uint64, *clusterpb.Refusal) {
+	if r := checkName("name", "ring name", c.GetName()); r != nil {
+		return 0, r
+	}
+	old := e.next.Ring(c.GetName())
+	if r := e.expect("ring", c.GetName(), ringVersion(old)); r != nil {
+		return 0, r
+	}
+	if old == nil {
+		return 0, notFound("there is no ring %s: `muster ring list` lists them", c.GetName())
+	}
+	steps := make([]ring.Step, old.Table.Slots())
+	for i := range steps {
+		s := old.Table.At(i)
+		steps[i] = ring.Step{Slot: i, Quorum: s.Quorum, Base: s.Changed}
+	}
+	table, err := old.Table.Apply(steps, e.rev, e.now)
+	if err != nil {
+		return 0, unsafe("", "ring %s: %v", c.GetName(), err)
+	}
+	next := &Ring{Spec: copyOf(old.Spec), Table: table}
+	next.Spec.Deleted, next.Spec.DeletedTimeMs, next.Spec.Version = e.rev, e.now, e.rev
+	e.setRing(next)
+	if r := e.checkHoused(old); r != nil {
+		return 0, r
+	}
+	if r := e.reroute(); r != nil {
+		return 0, r
+	}
+	e.changed.Rings = true
+	e.note("ring deleted", c.GetName(), "")
+	return 0, nil
+}
+
+// checkHoused refuses to delete the only ring that takes some tenant.
+func (e *edit) checkHoused(gone *Ring) *clusterpb.Refusal {
+	homeless, example := 0, ""
+	e.next.WalkTenants("", func(t *clusterpb.Tenant) bool {
+		if t.GetRoute().GetRing() == gone.Spec.GetId() && e.next.RouteOf(t.GetId()) == nil {
+			homeless, example = homeless+1, t.GetId()
+		}
+		return true
+	})
+	if homeless == 0 {
+		return nil
+	}
+	return unsafe("", "no other ring takes %d tenants of ring %s, such as %s: let another ring claim them first", homeless, gone.Spec.GetName(), example)
+}
+
+// setRing puts the ring into the state, in the place of one with its id. Its
+// hash is computed here, once for each change.
+func (e *edit) setRing(r *Ring) {
+	r.sum = sumOf(kindRing, r.record())
+	i, found := findRing(e.next.rings, r.Spec.GetId())
+	if found {
+		e.next.sum -= e.next.rings[i].sum
+	}
+	e.next.sum += r.sum
+	e.next.rings = with(e.next.rings, i, found, r)
+	e.next.claims = claimsOf(e.next.rings)
+}

@@ -1,0 +1,135 @@
+package cluster
+
+import (
+	"fmt"
+
+	"github.com/muster-metrics/muster/proto/clusterpb"
+)
+
+// LongestRetention is the longest finite local retention that a tenant has or
+// would get, in milliseconds: closed epochs are kept for so long and a day.
+func (s *State) LongestRetention() int64 {
+	longest := configOf(nil, s.settings.GetTenantDefaults()).Retention
+	s.WalkTenants("", func(t *clusterpb.Tenant) bool {
+		if t.GetSpec() != nil {
+			longest = max(longest, s.TenantConfig(t).Retention)
+		}
+		return true
+	})
+	return longest
+}
+
+// expire drops what the leader says is over.
+func (e *edit) expire(c *clusterpb.Expire) (uint64, *clusterpb.Refusal) {
+	if r := firstOf(
+		e.checkPast("epochs_before", c.GetEpochsBeforeMs()),
+		e.checkPast("tombstones_before", c.GetTombstonesBeforeMs()),
+		e.checkPast("tokens_before", c.GetTokensBeforeMs()),
+	); r != nil {
+		return 0, r
+	}
+	epochs := e.expireEpochs(c.GetEpochsBeforeMs())
+	routes := e.expireRoutes(c.GetEpochsBeforeMs())
+	rings := e.expireRings(c.GetEpochsBeforeMs())
+	tombstones := e.expireTombstones(c.GetTombstonesBeforeMs())
+	tokens := e.expireTokens(c.GetTokensBeforeMs())
+	if epochs+routes+rings+tombstones+tokens > 0 {
+		e.note("history expired", "", fmt.Sprintf("%d epochs, %d routes, %d deleted rings, %d tombstones, %d tokens",
+			epochs, routes, rings, tombstones, tokens))
+	}
+	return 0, nil
+}
+
+func (e *edit) checkPast(field string, t int64) *clusterpb.Refusal {
+	if t >= 0 && t <= e.now {
+		return nil
+	}
+	return invalid(field, "%s %d lies outside of the time until now, %d", field, t, e.now)
+}
+
+func (e *edit) expireEpochs(before int64) int {
+	n := 0
+	for _, old := range e.next.AllRings() {
+		table := old.Table.Expire(before)
+		if gone := len(old.Table.Past()) - len(table.Past()); gone > 0 {
+			e.setRing(&Ring{Spec: old.Spec, Table: table})
+			e.changed.Rings = true
+			n += gone
+		}
+	}
+	return n
+}
+
+// expireRoutes forgets by which rings tenants went before that time.
+func (e *edit) expireRoutes(before int64) int {
+	n := 0
+	tenants := e.next.tenants.Txn()
+	e.next.WalkTenants("", func(t *clusterpb.Tenant) bool {
+		var kept []*clusterpb.Route
+		for _, r := range t.GetPastRoutes() {
+			if r.GetEndMs() >= before {
+				kept = append(kept, r)
+			}
+		}
+		if len(kept) == len(t.GetPastRoutes()) {
+			return true
+		}
+		n += len(t.GetPastRoutes()) - len(kept)
+		next := copyOf(t)
+		next.PastRoutes = kept
+		discount(e, kindTenant, t)
+		count(e, kindTenant, next)
+		tenants.Insert([]byte(t.GetId()), next)
+		e.changed.touch(t.GetId())
+		return true
+	})
+	e.next.tenants = tenants.CommitOnly()
+	return n
+}
+
+// expireRings drops deleted rings that nothing remembers: no epoch is left,
+// and no tenant went by them.
+func (e *edit) expireRings(before int64) int {
+	remembered := map[uint64]bool{}
+	e.next.WalkTenants("", func(t *clusterpb.Tenant) bool {
+		for _, r := range t.GetPastRoutes() {
+			remembered[r.GetRing()] = true
+		}
+		return true
+	})
+	n := 0
+	for _, r := range e.next.AllRings() {
+		if r.Deleted() && r.Spec.GetDeletedTimeMs() < before && len(r.Table.Past()) == 0 && !remembered[r.Spec.GetId()] {
+			i, _ := findRing(e.next.rings, r.Spec.GetId())
+			e.next.rings = without(e.next.rings, i)
+			e.next.sum -= r.sum
+			e.changed.Rings = true
+			n++
+		}
+	}
+	return n
+}
+
+func (e *edit) expireTombstones(before int64) int {
+	n := 0
+	e.next.WalkTombstones(func(ts *clusterpb.Tombstone) bool {
+		if ts.GetTimeMs() < before {
+			e.next.tombstones = drop(e, e.next.tombstones, []byte(ts.GetTenant()), kindTombstone)
+			e.changed.touch(ts.GetTenant())
+			n++
+		}
+		return true
+	})
+	return n
+}
+
+func (e *edit) expireTokens(before int64) int {
+	n := 0
+	for _, t := range e.next.Tokens() {
+		if t.GetExpiresMs() != 0 && t.GetExpiresMs() < before {
+			e.dropToken(t)
+			n++
+		}
+	}
+	return n
+}
