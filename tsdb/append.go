@@ -1,0 +1,302 @@
+package tsdb
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/storage"
+	promtsdb "github.com/prometheus/prometheus/tsdb"
+)
+
+// append writes the share and says of every sample what became of it. Four
+// steps; all but the first concern only samples that the first did not take:
+//
+//  1. one appender over the share: by reference, without allocation;
+//  2. the samples that stand, in the share, behind a newer or equal one of their
+//     series: an appender judges by what is committed, so they must wait;
+//  3. what was refused is read back;
+//  4. what is not there goes in through the out-of-order window.
+func (e *engine) append(ctx context.Context, share Share, repeat bool, out []Outcome) error {
+	s := takeScratch()
+	defer s.release()
+	if err := e.appendFirst(ctx, s, share, repeat, out); err != nil {
+		return err
+	}
+	refused := s.refused
+	if len(s.late) > 0 {
+		sortStragglers(s.late)
+		more, err := e.appendSorted(ctx, s.late, repeat, out)
+		if err != nil {
+			failAll(refused, out)
+			return err
+		}
+		refused = append(refused, more...)
+	}
+	if len(refused) == 0 {
+		return nil
+	}
+	sortStragglers(refused)
+	absent, err := e.readBack(ctx, refused, repeat, out)
+	if err != nil {
+		failAll(refused, out)
+		return err
+	}
+	return e.appendAbsent(ctx, absent, out)
+}
+
+// appendFirst is step 1. It fills out, and leaves the rest in s.
+func (e *engine) appendFirst(ctx context.Context, s *scratch, share Share, repeat bool, out []Outcome) error {
+	p := pass{app: e.db.AppenderV2(ctx), scratch: s, out: out}
+	p.refs, _ = p.app.(storage.GetRef)
+	p.opts.RejectOutOfOrder = repeat
+	s.seen.reset()
+	share.Reset()
+	for share.Next() {
+		p.series(share)
+	}
+	for ; p.i < len(out); p.i++ {
+		out[p.i] = Failed
+	}
+	err := e.commit(p.app)
+	if err != nil {
+		for i, o := range out {
+			if o == Stored {
+				out[i] = Failed
+			}
+		}
+		failAll(s.late, out)
+		failAll(s.refused, out)
+	}
+	return err
+}
+
+// pass is one appender's way over a share.
+type pass struct {
+	app     storage.AppenderV2
+	refs    storage.GetRef
+	opts    storage.AOptions
+	scratch *scratch
+	out     []Outcome
+	i       int // the next sample's number
+
+	raw  []byte // the series the share stands at
+	hash uint64
+	kept string // a copy of raw, made once where one is needed
+}
+
+// series appends the samples of the series the share stands at.
+func (p *pass) series(share Share) {
+	p.raw, p.hash, p.kept = share.Labels(), share.Hash(), ""
+	ref, _ := p.refs.GetRef(viewLabels(p.raw), p.hash)
+	for {
+		t, v, ok := share.Sample()
+		if !ok || p.i == len(p.out) {
+			return
+		}
+		ref = p.sample(ref, t, v)
+		p.i++
+	}
+}
+
+// sample appends one sample, or puts it aside, and gives the reference by which
+// its series is known from now on.
+func (p *pass) sample(ref storage.SeriesRef, t int64, v float64) storage.SeriesRef {
+	bits := math.Float64bits(v)
+	slot, found := p.scratch.seen.find(ref)
+	if found && t <= slot.t {
+		if t == slot.t && bits == slot.bits {
+			p.out[p.i] = Stored // if the commit succeeds, as for all that are marked so
+			return ref
+		}
+		p.scratch.late = append(p.scratch.late, p.straggler(t, v))
+		return ref
+	}
+	got, err := p.append(ref, t, v)
+	if err != nil {
+		aside := p.straggler(t, v)
+		p.out[p.i] = aside.judge(err)
+		if p.out[p.i] == Failed && aside.refusedBy(err) {
+			p.scratch.refused = append(p.scratch.refused, aside)
+		}
+		return ref
+	}
+	if got != ref {
+		slot, found = p.scratch.seen.find(got)
+	}
+	p.out[p.i] = Stored
+	if found {
+		slot.t, slot.bits = t, bits
+	} else {
+		p.scratch.seen.fill(slot, got, t, bits)
+	}
+	return got
+}
+
+// append appends by reference, or, where the series is new or was collected a
+// moment ago, by labels that the TSDB may keep.
+func (p *pass) append(ref storage.SeriesRef, t int64, v float64) (storage.SeriesRef, error) {
+	if ref != 0 {
+		got, err := p.app.Append(ref, labels.EmptyLabels(), 0, t, v, nil, nil, p.opts)
+		if !errors.Is(err, promtsdb.ErrInvalidSample) {
+			return got, err
+		}
+	}
+	ls, ok := keepLabels(p.keep())
+	if !ok {
+		return 0, promtsdb.ErrInvalidSample
+	}
+	return p.app.Append(0, ls, 0, t, v, nil, nil, p.opts)
+}
+
+func (p *pass) keep() string {
+	if p.kept == "" {
+		p.kept = string(p.raw)
+	}
+	return p.kept
+}
+
+func (p *pass) straggler(t int64, v float64) straggler {
+	return straggler{labels: p.keep(), hash: p.hash, i: p.i, t: t, v: v}
+}
+
+// judge gives the outcome that an append's error means by itself, and notes what
+// the read-back needs to know.
+func (s *straggler) judge(err error) Outcome {
+	switch {
+	case errors.Is(err, promtsdb.ErrInvalidSample):
+		return BadLabels
+	case errors.Is(err, storage.ErrDuplicateSampleForTimestamp):
+		s.newest = true
+	case errors.Is(err, storage.ErrTooOldSample):
+		s.tooOld = true
+	}
+	return Failed
+}
+
+// refusedBy reports whether err says that the sample's time is past, so that the
+// sample may be held already.
+func (s *straggler) refusedBy(err error) bool {
+	return s.newest || s.tooOld || errors.Is(err, storage.ErrOutOfOrderSample) || errors.Is(err, storage.ErrOutOfBounds)
+}
+
+// append looks the series up again: it was perhaps created, or collected, since.
+func (s *straggler) append(app storage.AppenderV2, opts storage.AOptions) error {
+	ls, ok := keepLabels(s.labels)
+	if !ok {
+		return promtsdb.ErrInvalidSample
+	}
+	_, err := app.Append(0, ls, 0, s.t, s.v, nil, nil, opts)
+	return err
+}
+
+// appendSorted appends sorted samples with one appender: each series' in
+// ascending order, equal times once. Samples refused for their time are given
+// back, without an outcome.
+func (e *engine) appendSorted(ctx context.Context, sorted []straggler, reject bool, out []Outcome) (refused []straggler, err error) {
+	app := e.db.AppenderV2(ctx)
+	opts := storage.AOptions{RejectOutOfOrder: reject}
+	groups := twins(sorted)
+	for _, group := range groups {
+		first := &group[0]
+		err := first.append(app, opts)
+		out[first.i] = Stored
+		if err != nil {
+			out[first.i] = first.judge(err)
+			first.refused = out[first.i] == Failed && first.refusedBy(err)
+		}
+	}
+	if err := e.commit(app); err != nil {
+		failAll(sorted, out)
+		return nil, err
+	}
+	for _, group := range groups {
+		first := group[0]
+		if first.refused {
+			refused = append(refused, first)
+		}
+		for _, s := range group[1:] {
+			switch {
+			case first.refused:
+				s.newest, s.tooOld = first.newest, first.tooOld
+				refused = append(refused, s)
+			case out[first.i] == Stored && !s.sameValue(first.v):
+				out[s.i] = Conflict
+			default:
+				out[s.i] = out[first.i]
+			}
+		}
+	}
+	return refused, nil
+}
+
+// twins cuts sorted samples into groups of equal series and time.
+func twins(sorted []straggler) [][]straggler {
+	groups := make([][]straggler, 0, len(sorted))
+	for from, n := 0, 1; n <= len(sorted); n++ {
+		if n < len(sorted) && sorted[n].t == sorted[from].t && sorted[n].series(&sorted[from]) == 0 {
+			continue
+		}
+		groups = append(groups, sorted[from:n])
+		from = n
+	}
+	return groups
+}
+
+// appendAbsent is step 4: what the read-back did not find goes in through the
+// out-of-order window.
+func (e *engine) appendAbsent(ctx context.Context, absent []straggler, out []Outcome) error {
+	if len(absent) == 0 {
+		return nil
+	}
+	if err := e.openWindow(); err != nil {
+		failAll(absent, out)
+		return err
+	}
+	refused, err := e.appendSorted(ctx, absent, false, out)
+	for _, s := range refused {
+		out[s.i] = s.verdict()
+	}
+	return err
+}
+
+// verdict of a sample that the TSDB does not take, by what was read back.
+func (s *straggler) verdict() Outcome {
+	if s.newest || s.differs {
+		return Conflict
+	}
+	return Hole
+}
+
+func (s *straggler) sameValue(v float64) bool {
+	return math.Float64bits(s.v) == math.Float64bits(v)
+}
+
+// commit makes what app holds durable against the loss of this process, and
+// readable. After an error nothing of it counts as held, and the engine takes no
+// more: a log whose write failed may hold half a record, and a later one behind
+// it would be cut away at the next opening.
+func (e *engine) commit(app storage.AppenderV2) error {
+	e.news.unlogged.Store(false)
+	e.unsynced.Store(true)
+	e.unmapped.Store(true)
+	err := app.Commit()
+	if err == nil && e.news.unlogged.Load() {
+		err = errUnlogged
+	}
+	if err != nil {
+		e.torn = true
+		return fmt.Errorf("commit: %w", err)
+	}
+	return nil
+}
+
+var errUnlogged = errors.New("out-of-order samples were not logged")
+
+func failAll(s []straggler, out []Outcome) {
+	for i := range s {
+		out[s[i].i] = Failed
+	}
+}

@@ -1,0 +1,46 @@
+package tsdb
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/prometheus/prometheus/storage"
+)
+
+// ChunkQuerier reads what the tenant holds in [mint, maxt], in milliseconds, both
+// ends included. The caller closes it, soon: the tenant cannot be closed, nor a
+// cut finished, before. A key that is not served is ErrUnknownTenant; one that is
+// still being replayed after some seconds, or could not be, ErrNotReady.
+func (d *DB) ChunkQuerier(key Key, mint, maxt int64) (storage.ChunkQuerier, error) {
+	t, err := d.find(key)
+	if err != nil {
+		return nil, fmt.Errorf("query: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(d.ctx, readWait)
+	defer cancel()
+	e, err := t.acquire(ctx, false)
+	if err != nil {
+		return nil, fmt.Errorf("query: %w", err)
+	}
+	if e == nil {
+		return storage.NoopChunkedQuerier(), nil
+	}
+	q, err := e.db.ChunkQuerier(mint, maxt)
+	if err != nil {
+		t.release()
+		return nil, fmt.Errorf("query: %w", err)
+	}
+	return &querier{ChunkQuerier: q, release: sync.OnceFunc(t.release)}, nil
+}
+
+// querier keeps its engine open until it is closed.
+type querier struct {
+	storage.ChunkQuerier
+	release func()
+}
+
+func (q *querier) Close() error {
+	defer q.release()
+	return q.ChunkQuerier.Close()
+}

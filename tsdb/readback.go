@@ -1,0 +1,95 @@
+package tsdb
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/storage"
+	"github.com/prometheus/prometheus/tsdb/chunkenc"
+)
+
+// readBack looks for refused samples, sorted, among what is held, and says which
+// of them are absent and may still go in through the out-of-order window. All
+// others get their outcome.
+func (e *engine) readBack(ctx context.Context, refused []straggler, repeat bool, out []Outcome) (absent []straggler, err error) {
+	mint, maxt := refused[0].t, refused[0].t
+	for i := range refused {
+		mint, maxt = min(mint, refused[i].t), max(maxt, refused[i].t)
+	}
+	q, err := e.db.Querier(mint, maxt)
+	if err != nil {
+		return nil, fmt.Errorf("read back: %w", err)
+	}
+	defer q.Close()
+	for len(refused) > 0 {
+		n := 1
+		for n < len(refused) && refused[n].series(&refused[0]) == 0 {
+			n++
+		}
+		absent, err = e.readBackSeries(ctx, q, refused[:n], repeat, out, absent)
+		if err != nil {
+			return nil, err
+		}
+		refused = refused[n:]
+	}
+	return absent, nil
+}
+
+// readBackSeries is readBack for the samples of one series.
+func (e *engine) readBackSeries(ctx context.Context, q storage.Querier, group []straggler, repeat bool, out []Outcome, absent []straggler) ([]straggler, error) {
+	it, err := findSeries(ctx, q, group[0].labels, group[0].t, group[len(group)-1].t)
+	if err != nil {
+		return nil, err
+	}
+	at := chunkenc.ValNone
+	for _, s := range group {
+		if it != nil {
+			at = it.Seek(s.t)
+		}
+		there, same := false, false
+		if at == chunkenc.ValFloat {
+			t, v := it.At()
+			there, same = t == s.t, t == s.t && s.sameValue(v)
+		} else if at != chunkenc.ValNone {
+			there = it.AtT() == s.t // a histogram: whatever it says, it is not this
+		}
+		s.differs = there && !same
+		switch {
+		case same:
+			out[s.i] = Stored
+		case s.newest, s.tooOld, s.differs && repeat:
+			out[s.i] = s.verdict()
+		default:
+			absent = append(absent, s)
+		}
+	}
+	if it != nil && it.Err() != nil {
+		return nil, fmt.Errorf("read back: %w", it.Err())
+	}
+	return absent, nil
+}
+
+// findSeries gives an iterator over the one series with exactly these labels, or
+// nil where there is none.
+func findSeries(ctx context.Context, q storage.Querier, raw string, mint, maxt int64) (chunkenc.Iterator, error) {
+	want, ok := keepLabels(raw)
+	if !ok {
+		return nil, nil
+	}
+	var matchers []*labels.Matcher
+	want.Range(func(l labels.Label) {
+		matchers = append(matchers, labels.MustNewMatcher(labels.MatchEqual, l.Name, l.Value))
+	})
+	set := q.Select(ctx, false, &storage.SelectHints{Start: mint, End: maxt}, matchers...)
+	for set.Next() {
+		// A series with these labels and more matches too.
+		if labels.Equal(set.At().Labels(), want) {
+			return set.At().Iterator(nil), nil
+		}
+	}
+	if err := set.Err(); err != nil {
+		return nil, fmt.Errorf("read back: %w", err)
+	}
+	return nil, nil
+}
