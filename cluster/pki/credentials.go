@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"time"
 )
@@ -62,4 +63,8 @@ func RenewAt(cert *x509.Certificate) time.Time {
 	return begin.Add(time.Duration(float64(life) * (0.5 + 0.3*chance)))
 }
 
-func (c *Credentials) String() string { return c.Identity.String() }
+func (c *Credentials) String() string       { return c.Identity.String() }
+func (c *Credentials) LogValue() slog.Value { return c.Identity.LogValue() }
+
+// MarshalText keeps the private key out of whatever is encoded.
+func (c *Credentials) MarshalText() ([]byte, error) { return []byte(c.String()), nil }

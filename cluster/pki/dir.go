@@ -31,8 +31,33 @@ func OpenDir(path string) (*Dir, error) {
 	if err := os.Chmod(path, 0o700); err != nil {
 		return nil, fmt.Errorf("protect pki directory: %w", err)
 	}
+	if err := removeTorn(path); err != nil {
+		return nil, fmt.Errorf("clean pki directory: %w", err)
+	}
 	return &Dir{path}, nil
 }
+
+// removeTorn removes what a crash left of writes that were never finished: it may
+// hold a key.
+func removeTorn(path string) error {
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		return err
+	}
+	for _, name := range []string{caKeyFile, caFile, nodeKeyFile, nodeFile} {
+		for _, entry := range entries {
+			if torn, _ := filepath.Match(temporary(name), entry.Name()); torn {
+				if err := os.Remove(filepath.Join(path, entry.Name())); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// temporary is the pattern of the names that a file has while it is written.
+func temporary(name string) string { return "." + name + ".*" }
 
 // Key is the node's key. It is made once, by the first call.
 func (d *Dir) Key() (*Key, error) {
@@ -171,7 +196,7 @@ func (d *Dir) remove(name string) error {
 // writeFile replaces path with text: a reader, also after a crash, finds the old
 // bytes or the new ones. CreateTemp makes files of mode 0600.
 func writeFile(path string, text []byte) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	f, err := os.CreateTemp(filepath.Dir(path), temporary(filepath.Base(path)))
 	if err != nil {
 		return err
 	}
