@@ -7,45 +7,56 @@ import (
 
 // level moves replicas from nodes above their quota to nodes below, until all
 // have theirs: first the moves that spread zones better, then those that do not
-// harm, then the others. Slots with equal sets are visited one after another, so
-// that whole groups move and few new sets arise.
+// harm, then the others; at each, newcomers before replicas that stand already.
 func (p *plan) level() {
-	order := p.bySet()
+	order := p.scattered()
 	for bound := -1; bound <= 1; bound++ {
-		for a := range int16(len(p.nodes)) {
-			if p.held[a] > p.quota[a] {
-				p.unload(a, order, bound)
+		for _, settled := range []bool{false, true} {
+			for a := range int16(len(p.nodes)) {
+				p.unload(a, order, bound, settled)
+			}
+			if bound < 0 {
+				continue
+			}
+			for a := range int16(len(p.nodes)) {
+				for p.lack(a) < 0 && p.pass(a, bound, settled) {
+				}
 			}
 		}
 	}
-	for a := range int16(len(p.nodes)) {
-		for p.held[a] > p.quota[a] && p.pass(a) {
-		}
-	}
 }
 
-// bySet is the slots, those with equal replica sets together.
-func (p *plan) bySet() []int {
-	sorted := slices.Clone(p.rows)
-	order := make([]int, len(sorted))
-	for s := range sorted {
-		slices.Sort(sorted[s][:])
+// scattered is the slots in an order that groups nothing, another one for other
+// receivers: else a joiner would meet its predecessor in all its slots.
+func (p *plan) scattered() []int {
+	order := make([]int, p.slots)
+	var seed Store
+	for i, n := range p.nodes {
+		if p.lack(int16(i)) > 0 {
+			seed = seed*31 + n.Store
+		}
+	}
+	for s := range order {
 		order[s] = s
 	}
-	slices.SortStableFunc(order, func(a, b int) int { return slices.Compare(sorted[a][:], sorted[b][:]) })
+	slices.SortFunc(order, func(a, b int) int { return cmp.Compare(scatter(a, seed), scatter(b, seed)) })
 	return order
 }
 
+// stood says whether slot s was node i's before the plan.
+func (p *plan) stood(s int, i int16) bool { return slices.Contains(p.was[s][:], i) }
+
 // unload moves replicas of node a to those that lack slots, where that adds no
-// more pairs than bound; above 0 it adds as many as it must.
-func (p *plan) unload(a int16, order []int, bound int) {
+// more pairs than bound; above 0 it adds as many as it must. Replicas that stood
+// before are touched only where settled says so.
+func (p *plan) unload(a int16, order []int, bound int, settled bool) {
 	lacking := p.lacking()
 	for _, s := range order {
-		if p.held[a] <= p.quota[a] || len(lacking) == 0 {
+		if p.lack(a) >= 0 || len(lacking) == 0 {
 			return
 		}
 		at := p.place(s, a)
-		if at < 0 {
+		if at < 0 || !settled && p.stood(s, a) {
 			continue
 		}
 		best, bestPairs := none, 0
@@ -83,8 +94,8 @@ func (p *plan) lacking() []int16 {
 
 // pass hands one slot of node a on over others, by the shortest way, to a node
 // that lacks one; it is needed where those that lack slots hold all of a's
-// already. False: there is no way, and the plan stays a slot off.
-func (p *plan) pass(a int16) bool {
+// already. bound and settled are as for unload. False: there is no way.
+func (p *plan) pass(a int16, bound int, settled bool) bool {
 	type hop struct {
 		from int16
 		slot int
@@ -95,11 +106,14 @@ func (p *plan) pass(a int16) bool {
 		x := queue[0]
 		queue = queue[1:]
 		for s := range p.rows {
-			if p.place(s, x) < 0 {
+			if p.place(s, x) < 0 || !settled && p.stood(s, x) {
 				continue
 			}
 			for y := range int16(len(p.nodes)) {
 				if _, known := came[y]; known || p.place(s, y) >= 0 {
+					continue
+				}
+				if bound <= 0 && p.pairs(s, x, y) > bound {
 					continue
 				}
 				came[y] = hop{x, s}

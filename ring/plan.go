@@ -1,5 +1,7 @@
 package ring
 
+import "slices"
+
 // row is a slot in the making: indices of nodes, none where a place is empty.
 type row [MaxReplicas]int16
 
@@ -9,6 +11,7 @@ const none int16 = -1
 type plan struct {
 	*cast
 	rows  []row
+	was   []row   // before anything moves
 	held  []int64 // slots of each node
 	quota []int64
 	count []uint8 // replicas by slot and zone
@@ -19,8 +22,12 @@ type plan struct {
 // Plan is the replica set that each slot should have. It depends on its
 // arguments alone, not on the order of nodes. In this order: the replicas of a
 // slot are distinct; no node is above 1.25 × its fair share; zones are spread;
-// every node is within one slot of Shares; few replicas move; there are few
-// distinct sets. Fewer nodes than rf: all of them hold every slot.
+// every node is within one slot of Shares; few replicas move. Fewer nodes than
+// rf: all of them hold every slot.
+//
+// Which of equal slots a node gets is scattered: if two nodes shared all their
+// slots, neither could take over from the other when it goes, and replicas of
+// others would have to move for the balance.
 //
 // A replica that stays keeps its place in the set; a newcomer takes the place of
 // the one that it replaces.
@@ -36,6 +43,7 @@ func Plan(t *Table, nodes []Node, rf int) []Set {
 		p.layOut()
 	} else {
 		p.trim()
+		p.was = slices.Clone(p.rows)
 		p.fill()
 		p.level()
 		p.mix()
@@ -80,6 +88,9 @@ func (p *plan) place(s int, i int16) int {
 	}
 	return -1
 }
+
+// scatter is an arbitrary number for a node and a slot, the same everywhere.
+func scatter(s int, st Store) uint64 { return uint64(KeyOf(uint64(st), uint64(s))) }
 
 func (p *plan) in(s, zone int) int { return int(p.count[s*p.zones+zone]) }
 
@@ -180,8 +191,10 @@ func (p *plan) newcomer(s int) int16 {
 			better = lack > 0
 		case pairs != bestPairs:
 			better = pairs < bestPairs
-		default:
+		case lack != bestLack:
 			better = lack > bestLack
+		default:
+			better = scatter(s, p.nodes[i].Store) < scatter(s, p.nodes[best].Store)
 		}
 		if better {
 			best, bestLack, bestPairs = i, lack, pairs

@@ -1,6 +1,9 @@
 package ring
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // layOut fills an empty table. Slot by slot, each zone gets the replicas that it
 // must have to come out even, and in it the nodes that have most to take: so no
@@ -23,7 +26,7 @@ func (p *plan) layOut() {
 				if left[a] != left[b] {
 					return int(left[b] - left[a])
 				}
-				return int(a - b)
+				return cmp.Compare(scatter(s, p.nodes[a].Store), scatter(s, p.nodes[b].Store))
 			})
 			for _, i := range members[:min(int(take[z]), len(members))] {
 				p.put(s, at, i)
