@@ -201,6 +201,7 @@ func (e *engine) appendSorted(ctx context.Context, sorted []straggler, reject bo
 	groups := twins(sorted)
 	for _, group := range groups {
 		first := &group[0]
+		first.refused, first.newest, first.tooOld = false, false, false // a new judge
 		err := first.append(app, opts)
 		out[first.i] = Stored
 		if err != nil {

@@ -1,0 +1,119 @@
+package tsdb
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"testing"
+	"time"
+)
+
+const childVar = "MUSTER_TSDB_TEST_CHILD"
+
+func childDir() string { return os.Getenv(childVar) }
+
+// runChild appends until it is killed, and prints each share that was stored.
+func runChild() {
+	db := New(Config{Dir: childDir(), BlockDuration: 10 * time.Second})
+	db.SetTenants([]Settings{{Key: acme}}, nil)
+	if err := db.Open(context.Background()); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	go func() { _ = db.Run(context.Background()) }()
+	base := time.Now().UnixMilli()
+	for n := int64(0); ; n++ {
+		at := base + n*10
+		var all []series
+		for i := range 50 {
+			all = append(all, series{metric("up", "i", fmt.Sprint(i)), []sample{{at, float64(n)}}})
+		}
+		// Every third share also brings a sample that is out of order.
+		if n%3 == 2 {
+			all = append(all, series{metric("late"), []sample{{at, 1}}}, series{metric("late"), []sample{{at - 15, 1}}})
+		}
+		s := shareOf(all...)
+		out := make([]Outcome, s.size())
+		if _, err := db.Append(context.Background(), acme, s, false, out); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		for _, o := range out {
+			if o != Stored {
+				fmt.Fprintln(os.Stderr, "outcome", o)
+				os.Exit(1)
+			}
+		}
+		fmt.Println(at)
+	}
+}
+
+func TestKilledProcessLosesNothingAcknowledged(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts a process")
+	}
+	dir := t.TempDir()
+	for round := range 3 {
+		child := exec.Command(os.Args[0])
+		child.Env = append(os.Environ(), childVar+"="+dir)
+		child.Stderr = os.Stderr
+		pipe, err := child.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := child.Start(); err != nil {
+			t.Fatal(err)
+		}
+		var acked []int64
+		for lines := bufio.NewScanner(pipe); lines.Scan(); {
+			var at int64
+			if _, err := fmt.Sscan(lines.Text(), &at); err != nil {
+				break // the line that the kill cut off
+			}
+			acked = append(acked, at)
+			if len(acked) == 400*(round+1) {
+				if err := child.Process.Kill(); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		_ = child.Wait() // killed
+		if len(acked) < 400*(round+1) {
+			t.Fatalf("the child ended by itself after %d shares", len(acked))
+		}
+		expectAcked(t, dir, acked)
+	}
+}
+
+func expectAcked(t *testing.T, dir string, acked []int64) {
+	t.Helper()
+	db := New(Config{Dir: dir, BlockDuration: 10 * time.Second})
+	db.SetTenants([]Settings{{Key: acme}}, nil)
+	if err := db.Open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	defer closeDB(t, db)
+	if s := db.Status(acme); !s.Replayed || len(s.Gaps) != 0 {
+		t.Fatalf("after the end of a process only: %+v", s)
+	}
+	all := held(t, db, acme)
+	have := map[string]map[int64]bool{}
+	for name, samples := range all {
+		have[name] = map[int64]bool{}
+		for _, s := range samples {
+			have[name][s.t] = true
+		}
+	}
+	for n, at := range acked {
+		for i := range 50 {
+			if name := fmt.Sprintf(`{__name__="up", i="%d"}`, i); !have[name][at] {
+				t.Fatalf("share %d of %d: %s at %d is gone", n, len(acked), name, at)
+			}
+		}
+		if late := `{__name__="late"}`; n%3 == 2 && (!have[late][at] || !have[late][at-15]) {
+			t.Fatalf("share %d of %d: out-of-order sample at %d is gone", n, len(acked), at-15)
+		}
+	}
+}
