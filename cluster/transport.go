@@ -67,11 +67,12 @@ func (t *transport) Close() error {
 	return err
 }
 
-// byName makes Raft dial the server's id, whatever address its configuration has.
+// byName makes Raft dial the node of the server's id, whatever address its
+// configuration has.
 type byName struct{}
 
 func (byName) ServerAddr(id raft.ServerID) (raft.ServerAddress, error) {
-	return raft.ServerAddress(id), nil
+	return raft.ServerAddress(nodeOf(id)), nil
 }
 
 // stream is the door as Raft sees it.

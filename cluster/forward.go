@@ -1,0 +1,122 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/muster-metrics/muster/proto/clusterpb"
+)
+
+// forward sends a change to the leader, which makes it or refuses to: it is
+// never forwarded again.
+func (n *Node) forward(ctx context.Context, e *engine, cmd *clusterpb.Command) (*clusterpb.ProposeResponse, error) {
+	control, leader, err := n.leaderControl(ctx, e)
+	if err != nil {
+		return nil, err
+	}
+	req := &clusterpb.ProposeRequest{Command: cmd}
+	if deadline, ok := ctx.Deadline(); ok {
+		req.TimeoutMs = uint32(max(time.Until(deadline).Milliseconds(), 1))
+	}
+	answer, err := control.Propose(ctx, req)
+	if err != nil {
+		return nil, sortCallError(leader, err)
+	}
+	switch answer.GetRefusal().GetKind() {
+	case clusterpb.Refusal_NO_LEADER:
+		return nil, fmt.Errorf("%w: %s", ErrNoLeader, answer.GetRefusal().GetMessage())
+	case clusterpb.Refusal_UNKNOWN_OUTCOME:
+		return nil, fmt.Errorf("%w: %s", ErrUnknownOutcome, answer.GetRefusal().GetMessage())
+	}
+	n.sightings.Saw(leader, time.Now())
+	return answer, nil
+}
+
+func (n *Node) forwardBarrier(ctx context.Context, e *engine) (uint64, error) {
+	control, leader, err := n.leaderControl(ctx, e)
+	if err != nil {
+		return 0, err
+	}
+	answer, err := control.Barrier(ctx, &clusterpb.BarrierRequest{})
+	if err != nil {
+		return 0, sortCallError(leader, err)
+	}
+	return answer.GetRevision(), nil
+}
+
+// leaderControl is a way to the leader, which is another node.
+func (n *Node) leaderControl(ctx context.Context, e *engine) (clusterpb.ControlClient, string, error) {
+	leader, ok := n.leaderOf(e)
+	if !ok || leader == n.cfg.Name {
+		return nil, "", ErrNoLeader
+	}
+	conn, err := n.cfg.Door.Dial(ctx, leader)
+	if err != nil {
+		return nil, "", fmt.Errorf("%w: %w", ErrNoLeader, err)
+	}
+	return clusterpb.NewControlClient(conn), leader, nil
+}
+
+// sortCallError tells a call that did nothing from one that may have.
+func sortCallError(leader string, err error) error {
+	switch status.Code(err) {
+	case codes.FailedPrecondition, codes.PermissionDenied, codes.Unauthenticated:
+		return fmt.Errorf("%w: %s: %w", ErrNoLeader, leader, err)
+	default:
+		return fmt.Errorf("%w: %s: %w", ErrUnknownOutcome, leader, err)
+	}
+}
+
+// Leader is the node that leads, as far as this one knows.
+func (n *Node) Leader() (string, bool) {
+	e := n.engine.Load()
+	if e == nil {
+		return "", false
+	}
+	return n.leaderOf(e)
+}
+
+// leaderOf prefers what Raft says; a node that Raft does not reach, because its
+// address has changed, hears it from the other members.
+func (n *Node) leaderOf(e *engine) (string, bool) {
+	if _, id := e.raft.LeaderWithID(); id != "" {
+		return nodeOf(id), true
+	}
+	return n.view.Leader(time.Now(), n.cfg.Timing.Fresh)
+}
+
+// noLeader says who is missing.
+func (n *Node) noLeader() error {
+	err := &NoLeaderError{Since: n.sightings.LastLeader()}
+	e := n.engine.Load()
+	if e == nil {
+		return n.outside()
+	}
+	now := time.Now()
+	for _, server := range e.raft.GetConfiguration().Configuration().Servers {
+		if server.Suffrage != raft.Voter {
+			continue
+		}
+		v := Voter{Name: nodeOf(server.ID)}
+		if v.Name != n.cfg.Name {
+			v.Since = n.sightings.Last(v.Name)
+			v.Missing = v.Since.IsZero() || now.Sub(v.Since) > n.cfg.Timing.Fresh
+		}
+		err.Voters = append(err.Voters, v)
+	}
+	return err
+}
+
+// outside is why a node without an engine can do nothing.
+func (n *Node) outside() error {
+	if n.ctx.Err() != nil {
+		return ErrClosed
+	}
+	return ErrNoCluster
+}

@@ -1,0 +1,260 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// fsm stands between Raft's log and the state that this node serves by.
+//
+// What a crash at each line leaves behind:
+//
+//	Raft commits entry 41              the log has it, the record says 40: the
+//	                                   next start serves 40 and hears of 41 from
+//	                                   the leader. Nobody was served by 41.
+//	fsm computes the state at 41       the same
+//	record.Write(41), torn             one place of the record is old and whole: 40
+//	record.Write(41), done             the next start rebuilds 41 by itself. It was
+//	                                   committed, so it is true, if not yet seen here.
+//	state pointer and watchers at 41   whoever was served by 41 finds it again
+//	snapshot at 41                     written from a recorded state only; renamed
+//	                                   into place when it is whole and synced
+//	log compacted below the snapshot   the snapshot covers it
+//	snapshot from the leader at 90     whole on disk before Restore sees it: the next
+//	                                   start serves 90, whatever the record says
+//
+// After a start Raft hands over once more what the state was rebuilt from: its
+// newest snapshot, then the log. This replay runs beside the published state
+// and takes over when it is newer; at equal revisions both must have one hash.
+type fsm struct {
+	// ctx ends when the node closes: only then does a record that cannot be
+	// written stop holding up the log.
+	ctx    context.Context
+	log    *slog.Logger
+	record *record
+
+	// replay is Raft's own view; only Raft's FSM goroutine touches it.
+	replay *State
+	// configuration is the newest committed one.
+	configuration atomic.Pointer[raft.Configuration]
+
+	published atomic.Pointer[State]
+	// applied is the revision that every watcher has heard of.
+	applied atomic.Uint64
+	notify  func()
+
+	// watching serialises publishing and registering.
+	watching sync.Mutex
+	watchers []func(Change)
+
+	// moved is closed and replaced when applied moves.
+	moving sync.Mutex
+	moved  chan struct{}
+}
+
+// Change is what a watcher hears: the state before and after, and what of it
+// may differ.
+type Change struct {
+	Old, New *State
+	Keys     Keys
+}
+
+// everything is what may differ after a restore.
+var everything = Keys{AllTenants: true, Rings: true, Members: true, Settings: true, Tokens: true}
+
+var (
+	_ raft.BatchingFSM        = (*fsm)(nil)
+	_ raft.ConfigurationStore = (*fsm)(nil)
+)
+
+func newFSM(ctx context.Context, log *slog.Logger, notify func()) *fsm {
+	f := &fsm{ctx: ctx, log: log, notify: notify, replay: EmptyState(), moved: make(chan struct{})}
+	f.published.Store(EmptyState())
+	return f
+}
+
+// State is the newest state that may be served by; never nil.
+func (f *fsm) State() *State { return f.published.Load() }
+
+// Applied is the newest revision that all watchers have heard of.
+func (f *fsm) Applied() uint64 { return f.applied.Load() }
+
+// Watch calls w for each change from now on, and at once for what there is.
+func (f *fsm) Watch(w func(Change)) {
+	f.watching.Lock()
+	defer f.watching.Unlock()
+	f.watchers = append(f.watchers, w)
+	if st := f.State(); st.Revision() > 0 {
+		w(Change{Old: EmptyState(), New: st, Keys: everything})
+	}
+}
+
+// Begin publishes the state that was rebuilt from disk, before Raft runs.
+func (f *fsm) Begin(st *State, record *record) {
+	f.record = record
+	f.replay = EmptyState()
+	if st.Revision() == 0 {
+		return
+	}
+	f.publish(Change{Old: f.State(), New: st, Keys: everything})
+}
+
+// Apply is not called by Raft, which prefers ApplyBatch.
+func (f *fsm) Apply(entry *raft.Log) any { return f.ApplyBatch([]*raft.Log{entry})[0] }
+
+// ApplyBatch applies entries in their order, records the last revision once,
+// and publishes each change.
+func (f *fsm) ApplyBatch(entries []*raft.Log) []any {
+	answers := make([]any, len(entries))
+	changes := make([]Change, 0, len(entries))
+	for i, entry := range entries {
+		switch entry.Type {
+		case raft.LogCommand:
+			next, result := applyEntry(f.replay, entry)
+			next = f.prove(next)
+			changes = append(changes, Change{f.replay, next, result.Changed})
+			answers[i] = result
+			f.replay = next
+		case raft.LogConfiguration:
+			f.StoreConfiguration(entry.Index, raft.DecodeConfiguration(entry.Data))
+		}
+	}
+	if err := f.advance(changes); err != nil {
+		for i := range answers {
+			answers[i] = err
+		}
+	}
+	return answers
+}
+
+// advance publishes what is newer than the published state.
+func (f *fsm) advance(changes []Change) error {
+	for len(changes) > 0 && changes[0].New.Revision() <= f.State().Revision() {
+		changes = changes[1:]
+	}
+	if len(changes) == 0 {
+		return nil
+	}
+	if err := f.recordRevision(changes[len(changes)-1].New.Revision()); err != nil {
+		return err
+	}
+	for _, c := range changes {
+		f.publish(c)
+	}
+	return nil
+}
+
+// prove compares a replayed state with the published one of the same revision,
+// and takes that where they are equal: then both have their memory in common.
+func (f *fsm) prove(replayed *State) *State {
+	st := f.State()
+	switch {
+	case replayed.Revision() != st.Revision():
+		return replayed
+	case replayed.Hash() == st.Hash():
+		return st
+	}
+	f.log.Error("the log gives another state than the one rebuilt at the start",
+		"revision", st.Revision(), "rebuilt", st.Hash(), "replayed", replayed.Hash())
+	return replayed
+}
+
+// recordRevision does not give up while the node lives: a node that cannot
+// record stays behind, which its peers see, and serves by what it has.
+func (f *fsm) recordRevision(rev uint64) error {
+	const pause = time.Second
+	for {
+		err := f.record.Write(rev)
+		if err == nil {
+			return nil
+		}
+		f.log.Error("cannot record the revision; this node stays behind", "revision", rev, "err", err)
+		select {
+		case <-f.ctx.Done():
+			return fmt.Errorf("closing: %w", err)
+		case <-time.After(pause):
+		}
+	}
+}
+
+func (f *fsm) publish(c Change) {
+	f.watching.Lock()
+	f.published.Store(c.New)
+	for _, w := range f.watchers {
+		w(c)
+	}
+	f.applied.Store(c.New.Revision())
+	f.watching.Unlock()
+	f.moving.Lock()
+	close(f.moved)
+	f.moved = make(chan struct{})
+	f.moving.Unlock()
+	f.notify()
+}
+
+// WaitApplied waits until all watchers have heard of rev.
+func (f *fsm) WaitApplied(ctx context.Context, rev uint64) error {
+	for {
+		f.moving.Lock()
+		moved := f.moved
+		f.moving.Unlock()
+		if f.Applied() >= rev {
+			return nil
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for revision %d, at %d: %w", rev, f.Applied(), ctx.Err())
+		}
+	}
+}
+
+// StoreConfiguration keeps the newest committed configuration at hand.
+func (f *fsm) StoreConfiguration(_ uint64, c raft.Configuration) {
+	f.configuration.Store(&c)
+	f.notify()
+}
+
+// Configuration is the newest committed configuration that was heard of.
+func (f *fsm) Configuration() raft.Configuration {
+	if c := f.configuration.Load(); c != nil {
+		return *c
+	}
+	return raft.Configuration{}
+}
+
+// Restore decodes a snapshot completely before it takes its place. An older
+// state than the published one is only replayed from.
+func (f *fsm) Restore(r io.ReadCloser) error {
+	st, err := ReadState(r)
+	if err != nil {
+		return fmt.Errorf("restore a snapshot: %w", err)
+	}
+	if err := f.advance([]Change{{Old: f.State(), New: st, Keys: everything}}); err != nil {
+		return err
+	}
+	f.replay = f.prove(st)
+	return nil
+}
+
+// Snapshot takes a pointer; the writing is Persist's.
+func (f *fsm) Snapshot() (raft.FSMSnapshot, error) { return snapshotOf{f.replay}, nil }
+
+type snapshotOf struct{ state *State }
+
+func (s snapshotOf) Persist(sink raft.SnapshotSink) error {
+	if _, err := s.state.WriteTo(sink); err != nil {
+		_ = sink.Cancel()
+		return fmt.Errorf("write a snapshot: %w", err)
+	}
+	return sink.Close()
+}
+
+func (snapshotOf) Release() {}

@@ -1,0 +1,104 @@
+package cluster
+
+import (
+	"time"
+
+	"github.com/hashicorp/raft"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/muster-metrics/muster/proto/clusterpb"
+)
+
+// Roles of a member, as health and people call them.
+const (
+	roleLeader   = "leader"
+	roleVoter    = "voter"
+	roleNonVoter = "non-voter"
+)
+
+// hear takes a member's report. Only a leader remembers how members are; every
+// node remembers where they are.
+func (n *Node) hear(e *engine, r *clusterpb.Report) *clusterpb.HeartbeatResponse {
+	now := time.Now()
+	n.sightings.Saw(r.GetNode(), now)
+	if n.health.Put(r, now) {
+		n.rounds.Ring()
+	}
+	if err := n.peers.Heard(r.GetNode(), r.GetAddress(), n.State().Member(r.GetNode()).GetVersion()); err != nil {
+		n.log.Warn("list of peers not kept", "err", err)
+	}
+	if e.raft.State() != raft.Leader {
+		return n.hint(e, now)
+	}
+	n.sightings.SawLeader(now)
+	return &clusterpb.HeartbeatResponse{
+		ClockMs:        now.UnixMilli(),
+		Revision:       n.fsm.Applied(),
+		Members:        n.healthHere(e),
+		MedianOffsetMs: n.health.MedianOffset(now).Milliseconds(),
+	}
+}
+
+// hint is the answer of a node that does not lead: who does, as far as it knows.
+func (n *Node) hint(e *engine, now time.Time) *clusterpb.HeartbeatResponse {
+	members := n.view.Members(now)
+	leader, known := n.leaderOf(e)
+	for _, h := range members {
+		if h.GetRole() == roleLeader && h.GetReport().GetNode() != leader {
+			h.Role = roleVoter
+		}
+		if known && h.GetReport().GetNode() == leader {
+			h.Role = roleLeader
+			known = false
+		}
+	}
+	if known {
+		members = append(members, &clusterpb.Health{
+			Report: &clusterpb.Report{Node: leader}, LastContactMs: -1, Role: roleLeader,
+		})
+	}
+	return &clusterpb.HeartbeatResponse{Revision: n.fsm.Applied(), Members: members}
+}
+
+// healthHere is the leader's knowledge of all members.
+func (n *Node) healthHere(e *engine) []*clusterpb.Health {
+	now, st := time.Now(), n.State()
+	roles := n.roles(e)
+	diverged := n.diverged(e, now)
+	out := make([]*clusterpb.Health, 0, len(st.Members()))
+	for _, m := range st.Members() {
+		h := &clusterpb.Health{Report: &clusterpb.Report{Node: m.GetName()}, LastContactMs: -1, Role: roles[m.GetName()]}
+		if h.Role == "" {
+			h.Role = roleNonVoter
+		}
+		if c, ok := n.health.Of(m); ok {
+			h.Report = proto.CloneOf(c.report)
+			h.LastContactMs = max(now.Sub(c.heard).Milliseconds(), 0)
+			h.ClockOffsetMs = c.offset.Milliseconds()
+		}
+		if m.GetName() == n.cfg.Name {
+			h.LastContactMs = 0
+		}
+		if reason := diverged[m.GetName()]; reason != "" {
+			h.Report.Ready, h.Report.NotReadyReason = false, reason
+		}
+		out = append(out, h)
+	}
+	return out
+}
+
+// roles are the servers of Raft's configuration by node.
+func (n *Node) roles(e *engine) map[string]string {
+	roles := map[string]string{}
+	for _, server := range e.raft.GetConfiguration().Configuration().Servers {
+		switch {
+		case server.ID == e.local && e.raft.State() == raft.Leader:
+			roles[nodeOf(server.ID)] = roleLeader
+		case server.Suffrage == raft.Voter:
+			roles[nodeOf(server.ID)] = roleVoter
+		default:
+			roles[nodeOf(server.ID)] = roleNonVoter
+		}
+	}
+	return roles
+}

@@ -1,0 +1,219 @@
+package cluster
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/muster-metrics/muster/proto/clusterpb"
+)
+
+// view is what a node last heard about all members.
+type view struct {
+	mu      sync.Mutex
+	members []*clusterpb.Health
+	heard   time.Time
+	leader  string
+	// offset is this node's clock minus the median of all.
+	offset time.Duration
+}
+
+// Take keeps an answer that came at now; roundTrip is how long it took.
+func (v *view) Take(r *clusterpb.HeartbeatResponse, now time.Time, roundTrip time.Duration) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.members, v.heard, v.leader = r.GetMembers(), now, ""
+	for _, h := range r.GetMembers() {
+		if h.GetRole() == roleLeader {
+			v.leader = h.GetReport().GetNode()
+		}
+	}
+	if r.GetClockMs() != 0 {
+		mine := now.Round(0).Add(-roundTrip / 2).Sub(time.UnixMilli(r.GetClockMs()))
+		v.offset = mine - time.Duration(r.GetMedianOffsetMs())*time.Millisecond
+	}
+}
+
+// Members are copies of what was heard, aged to now.
+func (v *view) Members(now time.Time) []*clusterpb.Health {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	out := make([]*clusterpb.Health, 0, len(v.members))
+	for _, h := range v.members {
+		h = proto.CloneOf(h)
+		if h.GetLastContactMs() >= 0 {
+			h.LastContactMs += now.Sub(v.heard).Milliseconds()
+		}
+		out = append(out, h)
+	}
+	return out
+}
+
+// Leader is who led, unless that was heard longer than limit ago.
+func (v *view) Leader(now time.Time, limit time.Duration) (string, bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.leader, v.leader != "" && now.Sub(v.heard) <= limit
+}
+
+// Offset is this node's clock minus the median of the members' clocks.
+func (v *view) Offset() time.Duration {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.offset
+}
+
+// SetOffset is the leader's, who asks nobody.
+func (v *view) SetOffset(d time.Duration) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.offset = d
+}
+
+// Announced tells the node that Local.Report names a newer announced revision:
+// the leader hears of it at once.
+func (n *Node) Announced() { n.reporting.Ring() }
+
+// ClockOffset is this node's clock minus the median of the members' clocks, as
+// of the last heartbeat; 0 before the first.
+func (n *Node) ClockOffset() time.Duration { return n.view.Offset() }
+
+// Health is how all members are: fresh on the leader, elsewhere as it last
+// told. It is empty on a node without a cluster.
+func (n *Node) Health() []*clusterpb.Health {
+	e := n.engine.Load()
+	switch {
+	case e == nil:
+		return nil
+	case e.raft.State() == raft.Leader:
+		n.reportHere(e)
+		return n.healthHere(e)
+	default:
+		return n.view.Members(time.Now())
+	}
+}
+
+// beat reports to the leader as often as the timing says, and whenever there is
+// something new to tell.
+func (n *Node) beat(ctx context.Context, e *engine) {
+	tick := time.NewTicker(n.cfg.Timing.Report)
+	defer tick.Stop()
+	next := 0 // whom to ask for the leader
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-n.reporting:
+		}
+		leader, known := n.leaderOf(e)
+		switch {
+		case e.raft.State() == raft.Leader:
+			n.reportHere(e)
+		case known && leader != n.cfg.Name:
+			n.tell(ctx, leader)
+		default:
+			next = n.askAround(ctx, next)
+		}
+	}
+}
+
+// reportHere is the leader's report to itself.
+func (n *Node) reportHere(e *engine) {
+	now := time.Now()
+	n.sightings.SawLeader(now)
+	r := n.ownReport(now)
+	if n.health.Put(r, now) {
+		n.rounds.Ring()
+	}
+	n.view.SetOffset(-n.health.MedianOffset(now))
+	n.view.Take(&clusterpb.HeartbeatResponse{Members: n.healthHere(e)}, now, 0)
+}
+
+// tell sends this node's report to a node and takes the answer for the view.
+func (n *Node) tell(ctx context.Context, node string) {
+	conn, err := n.cfg.Door.Dial(ctx, node)
+	if err != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*n.cfg.Timing.Report)
+	defer cancel()
+	began := time.Now()
+	answer, err := clusterpb.NewControlClient(conn).Heartbeat(ctx, &clusterpb.HeartbeatRequest{Report: n.ownReport(began)})
+	if err != nil {
+		n.log.Debug("heartbeat", "to", node, "err", err)
+		return
+	}
+	now := time.Now()
+	n.view.Take(answer, now, now.Sub(began))
+	n.sightings.Saw(node, now)
+	for _, h := range answer.GetMembers() {
+		if h.GetLastContactMs() >= 0 {
+			n.sightings.Saw(h.GetReport().GetNode(), now.Add(-time.Duration(h.GetLastContactMs())*time.Millisecond))
+		}
+	}
+	if answer.GetClockMs() != 0 {
+		n.sightings.SawLeader(now)
+	}
+}
+
+// askAround tells one member after the other, while Raft names no leader: one
+// of them may know it, and hears where this node is now.
+func (n *Node) askAround(ctx context.Context, next int) int {
+	var others []string
+	for _, name := range n.memberNames() {
+		if name != n.cfg.Name {
+			others = append(others, name)
+		}
+	}
+	if len(others) == 0 {
+		return 0
+	}
+	n.tell(ctx, others[next%len(others)])
+	return (next + 1) % len(others)
+}
+
+// memberNames are the members of the state, or those that the join told of.
+func (n *Node) memberNames() []string {
+	st := n.State()
+	if st.Cluster() == nil {
+		return n.peers.Names()
+	}
+	names := make([]string, 0, len(st.Members()))
+	for _, m := range st.Members() {
+		names = append(names, m.GetName())
+	}
+	return names
+}
+
+// ownReport is what this node says of itself.
+func (n *Node) ownReport(now time.Time) *clusterpb.Report {
+	// The applied revision is read before the state: a hash of a later one
+	// would look like divergence.
+	applied := n.fsm.Applied()
+	st := n.State()
+	r := &clusterpb.Report{
+		Node:      n.cfg.Name,
+		Applied:   applied,
+		StoreId:   n.cfg.StoreID[:],
+		Version:   n.cfg.Version,
+		ClockMs:   now.UnixMilli(),
+		Ready:     true,
+		Address:   n.cfg.Advertise(),
+		Announced: applied,
+	}
+	if st.Revision() == applied {
+		r.StateHash = st.Hash()
+	}
+	if c := n.credentials(); c != nil {
+		r.Incarnation = c.Identity.Incarnation
+	}
+	if n.cfg.Local != nil {
+		r.Announced = 0
+		n.cfg.Local.Report(r)
+	}
+	return r
+}

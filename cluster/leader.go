@@ -1,0 +1,263 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/muster-metrics/muster/proto/clusterpb"
+)
+
+// watchLeadership runs the leader's loop for as long as this node leads. The
+// channel may merge "lost" and "gained": each "gained" starts the loop anew,
+// since another leader may have been at work in between.
+func (n *Node) watchLeadership(ctx context.Context, e *engine) {
+	stop := func() {}
+	defer func() { stop() }()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case leads := <-e.raft.LeaderCh():
+			stop()
+			stop = func() {}
+			if !leads {
+				n.log.Info("leadership lost")
+				continue
+			}
+			n.log.Info("leadership gained")
+			stop = n.startLeading(ctx, e)
+		}
+	}
+}
+
+// startLeading starts the leader's loop; the returned func ends it and waits.
+func (n *Node) startLeading(ctx context.Context, e *engine) func() {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	n.health.Forget()
+	n.planned.Forget()
+	go func() {
+		defer close(done)
+		n.leaderLoop(ctx, e)
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
+}
+
+// leaderLoop looks for work now and then, and whenever something has changed.
+// What it does follows from the state, Raft's configuration and what was heard
+// since it began: any leader resumes what another left.
+func (n *Node) leaderLoop(ctx context.Context, e *engine) {
+	tick := time.NewTicker(n.cfg.Timing.Round)
+	defer tick.Stop()
+	expired := time.Now()
+	caughtUp := false
+	for {
+		if !caughtUp {
+			_, err := n.barrierHere(ctx, e)
+			caughtUp = err == nil
+		}
+		if caughtUp {
+			n.reportHere(e)
+			n.round(ctx, e)
+		}
+		if now := time.Now(); caughtUp && now.Sub(expired) >= n.cfg.Timing.Expire {
+			expired = now
+			n.expire(ctx, e, now)
+		}
+		n.watchStuck(ctx, e)
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-n.rounds:
+		}
+	}
+}
+
+// round does each kind of work once.
+func (n *Node) round(ctx context.Context, e *engine) {
+	for _, work := range []struct {
+		name string
+		do   func(context.Context, *engine) error
+	}{
+		{"reconcile raft's servers", n.reconcile},
+		{"activate joined nodes", n.activate},
+		{"choose voters", n.chooseVoters},
+		{"close epochs", n.closeEnded},
+		{"move slots", n.moveSlots},
+		{"compare states", n.compareStates},
+	} {
+		if ctx.Err() != nil {
+			return
+		}
+		if err := work.do(ctx, e); err != nil && ctx.Err() == nil {
+			n.log.Warn("leader: "+work.name, "err", err)
+		}
+	}
+}
+
+// commit makes a change on the leader's own account and tells the followers.
+func (n *Node) commit(ctx context.Context, e *engine, cmd *clusterpb.Command) error {
+	ctx, cancel := context.WithTimeout(ctx, n.cfg.Timing.Ask)
+	defer cancel()
+	cmd.Actor, cmd.Source = "leader", n.cfg.Name
+	res, err := e.apply(ctx, cmd)
+	switch {
+	case err != nil:
+		return err
+	case res.Refusal != nil:
+		return &RefusedError{res.Refusal}
+	}
+	n.barrier.Start()
+	n.rounds.Ring()
+	return nil
+}
+
+// watchStuck looks whether a leader that refuses changes for a transfer in
+// progress still does, and has its Raft instance made anew.
+func (n *Node) watchStuck(ctx context.Context, e *engine) {
+	if e.stuck.Load() == 0 {
+		return
+	}
+	if _, err := n.barrierHere(ctx, e); err != nil && e.isStuck(time.Now()) {
+		n.crew.Go(func() { n.replaceEngine(e) })
+	}
+}
+
+// expire forgets what is over.
+func (n *Node) expire(ctx context.Context, e *engine, now time.Time) {
+	cmd := &clusterpb.Command{Change: &clusterpb.Command_Expire{Expire: &clusterpb.Expire{
+		EpochsBeforeMs:     max(now.UnixMilli()-n.State().LongestRetention()-day, 0),
+		TombstonesBeforeMs: max(now.UnixMilli()-30*day, 0),
+		TokensBeforeMs:     max(now.UnixMilli(), 0),
+	}}}
+	if err := n.commit(ctx, e, cmd); err != nil && ctx.Err() == nil {
+		n.log.Warn("leader: expire", "err", err)
+	}
+}
+
+// activate makes joining nodes active that have applied their own joining: they
+// are reached, and they follow.
+func (n *Node) activate(ctx context.Context, e *engine) error {
+	st := n.State()
+	for _, m := range st.Members() {
+		if m.GetState() != clusterpb.MemberState_JOINING || !n.health.Live(m, time.Now()) {
+			continue
+		}
+		c, ok := n.health.OfStore(m, st.Store(storeOf(m.GetStore())).GetId())
+		if !ok || c.report.GetApplied() < m.GetVersion() {
+			continue
+		}
+		err := n.commit(ctx, e, &clusterpb.Command{Change: &clusterpb.Command_ActivateMember{
+			ActivateMember: &clusterpb.ActivateMember{Name: m.GetName(), Incarnation: m.GetIncarnation()},
+		}})
+		if err != nil {
+			return fmt.Errorf("activate %s: %w", m.GetName(), err)
+		}
+	}
+	return nil
+}
+
+// reconcile makes Raft's servers follow the members: those who are none go
+// first, since a node with a new store has the address of the old one.
+func (n *Node) reconcile(ctx context.Context, e *engine) error {
+	st := n.State()
+	if st.Cluster() == nil {
+		return nil
+	}
+	want := map[raft.ServerID]*clusterpb.Member{}
+	for _, m := range st.Members() {
+		want[serverOf(st, m)] = m
+	}
+	conf := e.raft.GetConfiguration()
+	for _, server := range conf.Configuration().Servers {
+		_, known := want[server.ID]
+		delete(want, server.ID)
+		if known || server.ID == e.local {
+			continue
+		}
+		// One change at a time, each on the configuration that was looked at.
+		err := e.wait(ctx, e.raft.RemoveServer(server.ID, conf.Index(), n.cfg.Timing.Wait))
+		if err != nil {
+			return fmt.Errorf("remove %s: %w", nodeOf(server.ID), err)
+		}
+		n.log.Info("server removed from raft", "node", nodeOf(server.ID))
+		n.rounds.Ring()
+		return nil
+	}
+	for id, m := range want {
+		err := e.wait(ctx, e.raft.AddNonvoter(id, raft.ServerAddress(m.GetName()), conf.Index(), n.cfg.Timing.Wait))
+		if err != nil {
+			return fmt.Errorf("add %s: %w", m.GetName(), err)
+		}
+		n.log.Info("server added to raft", "node", m.GetName())
+		n.rounds.Ring()
+		return nil
+	}
+	return nil
+}
+
+// keepAddress tells the cluster where this node is now, when that has changed.
+func (n *Node) keepAddress(ctx context.Context) {
+	tick := time.NewTicker(n.cfg.Timing.Report)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		cmd := n.addressChange()
+		if cmd == nil {
+			continue
+		}
+		answer, err := n.Propose(ctx, cmd)
+		switch {
+		case err == nil && answer.GetRefusal() != nil:
+			n.log.Warn("new address refused", "err", answer.GetRefusal().GetMessage())
+		case err == nil:
+			n.log.Info("address changed", "address", n.cfg.Advertise())
+		case ctx.Err() == nil && !errors.Is(err, ErrNoLeader):
+			n.log.Warn("tell the new address", "err", err)
+		}
+	}
+}
+
+// addressChange is the command that puts this node's addresses right; nil where
+// they are.
+func (n *Node) addressChange() *clusterpb.Command {
+	m := n.State().Member(n.cfg.Name)
+	if m == nil {
+		return nil
+	}
+	change := &clusterpb.UpdateMember{Name: m.GetName()}
+	differs := false
+	for _, a := range []struct {
+		now, committed string
+		field          **string
+	}{
+		{n.cfg.Advertise(), m.GetAddress(), &change.Address},
+		{called(n.cfg.HTTPAddress), m.GetHttpAddress(), &change.HttpAddress},
+		{called(n.cfg.WriteAddress), m.GetWriteAddress(), &change.WriteAddress},
+		{called(n.cfg.StoreAddress), m.GetStoreAddress(), &change.StoreAddress},
+	} {
+		if a.now != "" && a.now != a.committed {
+			*a.field = &a.now
+			differs = true
+		}
+	}
+	if !differs {
+		return nil
+	}
+	return &clusterpb.Command{
+		Actor: "node", Source: n.cfg.Name,
+		Change: &clusterpb.Command_UpdateMember{UpdateMember: change},
+	}
+}

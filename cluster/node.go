@@ -1,0 +1,310 @@
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/muster-metrics/muster/cluster/door"
+	"github.com/muster-metrics/muster/cluster/pki"
+	"github.com/muster-metrics/muster/proto/clusterpb"
+)
+
+// Node is this process' place in the cluster: the state that the members agree
+// on, Raft beneath it, and the member door's control and join services.
+//
+//	New ── Open ─┬─ belongs to no cluster ──── Init or Join ─┐
+//	             └─ has a certificate: serves its state at ──┴─ Run ── Close
+//	                once, leader or not
+type Node struct {
+	cfg Config
+	log *slog.Logger
+
+	ctx   context.Context // the node's life, from New to Close
+	end   context.CancelFunc
+	crew  crew
+	once  sync.Once
+	close error
+
+	pki       *pki.Dir
+	fsm       *fsm
+	health    *health
+	view      view
+	sightings sightings
+	peers     *peers
+	barrier   *barrier
+	planned   *planned
+
+	reporting bell // something to tell the leader
+	rounds    bell // something for the leader to do
+
+	// forming serialises Init, Join and Close.
+	forming sync.Mutex
+	engine  atomic.Pointer[engine]
+	joins   *grpc.Server
+
+	transferring atomic.Bool
+}
+
+// New keeps cfg; nothing runs and nothing is read.
+func New(cfg Config) (*Node, error) {
+	switch {
+	case cfg.Dir == "":
+		return nil, errors.New("cluster: no data directory")
+	case !ValidName(cfg.Name):
+		return nil, fmt.Errorf("node name %s: want letters, digits, '.', '_' or '-', at most 63, beginning with a letter or a digit", quote(cfg.Name))
+	case cfg.Door == nil:
+		return nil, errors.New("cluster: no member door")
+	case cfg.Advertise == nil:
+		return nil, errors.New("cluster: no address to advertise")
+	case cfg.StoreID == [16]byte{}:
+		return nil, errors.New("cluster: no store id")
+	}
+	n := &Node{
+		cfg:       cfg.withDefaults(),
+		reporting: newBell(),
+		rounds:    newBell(),
+		planned:   newPlanned(),
+	}
+	n.log = n.cfg.Log
+	n.ctx, n.end = context.WithCancel(context.Background())
+	n.fsm = newFSM(n.ctx, n.log, n.stirred)
+	n.health = newHealth(n.cfg.Timing.Fresh)
+	n.barrier = &barrier{run: n.barrierOnce, spawn: n.crew.Go}
+	n.peers = openPeers(n.raftPath("peers.json"))
+	n.fsm.Watch(n.follow)
+	return n, nil
+}
+
+func (n *Node) raftDir() string             { return filepath.Join(n.cfg.Dir, "raft") }
+func (n *Node) raftPath(name string) string { return filepath.Join(n.raftDir(), name) }
+
+// stirred is called whenever the state has moved.
+func (n *Node) stirred() {
+	n.reporting.Ring()
+	n.rounds.Ring()
+}
+
+// Open serves the state that this node had when it stopped, if it belongs to a
+// cluster, and begins to take part. It waits for no leader and no other node.
+func (n *Node) Open(ctx context.Context) error {
+	n.forming.Lock()
+	defer n.forming.Unlock()
+	var err error
+	if n.pki, err = pki.OpenDir(filepath.Join(n.cfg.Dir, "pki")); err != nil {
+		return err
+	}
+	if _, err := n.pki.Key(); err != nil {
+		return fmt.Errorf("this node's key: %w", err)
+	}
+	n.cfg.Door.SetMembers(n.authorize)
+	creds, err := n.pki.Credentials()
+	switch {
+	case errors.Is(err, pki.ErrAbsent):
+		err = n.resumeInit(ctx)
+	case err != nil:
+		err = fmt.Errorf("this node's certificate: %w", err)
+	case creds.Identity.Name != n.cfg.Name:
+		err = fmt.Errorf("this data directory is node %s of cluster %s, not %s: start it with --node-name %s",
+			creds.Identity.Name, creds.Identity.Cluster, n.cfg.Name, creds.Identity.Name)
+	default:
+		err = n.begin(creds)
+	}
+	if err != nil {
+		return err
+	}
+	n.serveJoins()
+	n.crew.Go(n.renew)
+	return nil
+}
+
+// begin takes this node's place in its cluster.
+func (n *Node) begin(creds *pki.Credentials) error {
+	e, err := n.startEngine()
+	if err != nil {
+		return err
+	}
+	n.takePlace(e, creds)
+	return nil
+}
+
+// Run blocks until ctx ends or the node is closed. A leader that ends hands
+// over, so that its cluster need not wait for an election.
+func (n *Node) Run(ctx context.Context) error {
+	select {
+	case <-n.ctx.Done():
+		return nil
+	case <-ctx.Done():
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*n.cfg.Timing.Election)
+	defer cancel()
+	if err := n.TransferLeadership(ctx, ""); err != nil && !errors.Is(err, ErrNotLeader) {
+		n.log.Info("leadership not handed over", "err", err)
+	}
+	return nil
+}
+
+// Close ends what Open began, hard: nothing is handed over. It may be called
+// twice, and does not close the door.
+func (n *Node) Close() error {
+	n.once.Do(func() {
+		n.end()
+		n.forming.Lock()
+		if n.joins != nil {
+			n.joins.Stop()
+		}
+		if e := n.engine.Swap(nil); e != nil {
+			n.close = e.Close()
+		}
+		n.forming.Unlock()
+		n.crew.Dismiss()
+	})
+	return n.close
+}
+
+// State is the control state at this node's revision. It is never nil and never
+// goes backwards; whoever needs the newest calls Barrier first.
+func (n *Node) State() *State { return n.fsm.State() }
+
+// OnChange calls f for each change, in order, before the node counts the
+// revision as applied; and at once with the state that there is. f must return
+// soon and not call Propose, Barrier or OnChange.
+func (n *Node) OnChange(f func(Change)) { n.fsm.Watch(f) }
+
+// AddressOf is where a node's member door is: what the node itself said last,
+// else what the state says, else where it was before this node started.
+func (n *Node) AddressOf(name string) (string, bool) {
+	st := n.State()
+	if st.Cluster() != nil && st.Member(name) == nil {
+		return "", false
+	}
+	if known, ok := n.peers.Of(name); ok {
+		return known.Address, true
+	}
+	m := st.Member(name)
+	return m.GetAddress(), m != nil
+}
+
+// credentials are what this node shows; nil without a cluster.
+func (n *Node) credentials() *pki.Credentials { return n.cfg.Door.Credentials() }
+
+// authorize is the door's question whether a node may come in.
+func (n *Node) authorize(name string, incarnation uint64, keyHash []byte) error {
+	st := n.State()
+	if incarnation > st.Revision() {
+		// This node lags: those who can tell it of the newcomer may be
+		// newcomers themselves. The cluster's CA has vouched for it.
+		return nil
+	}
+	m := st.Member(name)
+	switch removed := st.Removed(name); {
+	case m != nil && m.GetIncarnation() == incarnation && bytes.Equal(m.GetKeyHash(), keyHash):
+		return nil
+	case m != nil && m.GetIncarnation() == incarnation:
+		return fmt.Errorf("node %s has another key since revision %d", name, m.GetVersion())
+	case removed != nil && incarnation <= removed.GetIncarnation():
+		return fmt.Errorf("node %s was removed at revision %d", name, removed.GetRevision())
+	case m != nil:
+		return fmt.Errorf("node %s is incarnation %d, not %d", name, m.GetIncarnation(), incarnation)
+	default:
+		return fmt.Errorf("node %s is no member at revision %d", name, st.Revision())
+	}
+}
+
+// follow is the node's own watcher: it keeps what follows from the members.
+func (n *Node) follow(c Change) {
+	if !c.Keys.Members || c.New.Cluster() == nil {
+		return
+	}
+	n.sightings.Keep(func(name string) bool { return c.New.Member(name) != nil })
+	if err := n.peers.Follow(c.New.Members()); err != nil {
+		n.log.Warn("list of peers not kept", "err", err)
+	}
+	// The door asks the state, which is published already.
+	n.cfg.Door.Recheck()
+}
+
+// TransferLeadership hands leadership to a voter that was heard a moment ago;
+// "" leaves the choice to the node. One transfer runs at a time, and none is
+// tried twice: two transfers to a hung node can stop a leader for good
+// (hashicorp/raft#696).
+func (n *Node) TransferLeadership(ctx context.Context, to string) error {
+	e := n.engine.Load()
+	if e == nil {
+		return n.outside()
+	}
+	if e.raft.State() != raft.Leader {
+		leader, _ := n.leaderOf(e)
+		return fmt.Errorf("transfer leadership: %w: %s is", ErrNotLeader, quote(leader))
+	}
+	if !n.transferring.CompareAndSwap(false, true) {
+		return errors.New("transfer leadership: a transfer is under way")
+	}
+	defer n.transferring.Store(false)
+	server, err := n.successor(e, to)
+	if err != nil {
+		return fmt.Errorf("transfer leadership: %w", err)
+	}
+	if err := e.wait(ctx, e.raft.LeadershipTransferToServer(server.ID, server.Address)); err != nil {
+		return fmt.Errorf("transfer leadership to %s: %w", nodeOf(server.ID), err)
+	}
+	n.log.Info("leadership handed over", "to", nodeOf(server.ID))
+	return nil
+}
+
+// successor is the voter that may lead next: live, and as far as anybody.
+func (n *Node) successor(e *engine, to string) (raft.Server, error) {
+	st, now := n.State(), time.Now()
+	var best raft.Server
+	var reached uint64
+	for _, server := range e.raft.GetConfiguration().Configuration().Servers {
+		name := nodeOf(server.ID)
+		m := st.Member(name)
+		if server.Suffrage != raft.Voter || name == n.cfg.Name || m == nil || to != "" && name != to {
+			continue
+		}
+		c, ok := n.health.Of(m)
+		if !ok || now.Sub(c.heard) > n.cfg.Timing.Fresh {
+			continue
+		}
+		if best.ID == "" || c.report.GetApplied() > reached {
+			best, reached = server, c.report.GetApplied()
+		}
+	}
+	switch {
+	case best.ID != "":
+		return best, nil
+	case to != "":
+		return best, fmt.Errorf("%s is no voter that was heard in the last %s", quote(to), n.cfg.Timing.Fresh)
+	default:
+		return best, fmt.Errorf("no other voter was heard in the last %s", n.cfg.Timing.Fresh)
+	}
+}
+
+// RegisterControl registers the control service on the member door's gRPC
+// server.
+func (n *Node) RegisterControl(s grpc.ServiceRegistrar) {
+	clusterpb.RegisterControlServer(s, &control{node: n})
+}
+
+// serveJoins serves join/1, as long as the door does.
+func (n *Node) serveJoins() {
+	n.joins = grpc.NewServer(n.cfg.Door.JoinServerOptions()...)
+	clusterpb.RegisterJoinServer(n.joins, &admission{node: n})
+	listener := n.cfg.Door.Listener(door.ProtocolJoin)
+	n.crew.Go(func() {
+		if err := n.joins.Serve(listener); err != nil && n.ctx.Err() == nil {
+			n.log.Warn("join service ended", "err", err)
+		}
+	})
+}

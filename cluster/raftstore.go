@@ -1,0 +1,157 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
+	"go.etcd.io/bbolt"
+)
+
+// ErrInUse means that another process has the data directory open.
+var ErrInUse = errors.New("data dir in use")
+
+const (
+	openTimeout       = 2 * time.Second // bbolt waits for ever by default
+	retainedSnapshots = 3
+)
+
+// raftStore is what Raft keeps on disk, in a directory of its own:
+//
+//	raft.db    log, term and vote
+//	snapshots/ the newest three
+//	revision   the record of what this node has served by
+type raftStore struct {
+	dir    string
+	logs   *raftboltdb.BoltStore
+	snaps  *raft.FileSnapshotStore
+	record *record
+}
+
+// openRaftStore opens the directory, 0700, or makes it.
+func openRaftStore(dir string, log hclog.Logger) (*raftStore, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the raft directory: %w", err)
+	}
+	if err := os.Chmod(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("close the raft directory to others: %w", err)
+	}
+	s := &raftStore{dir: dir}
+	var err error
+	if s.logs, err = openLogs(filepath.Join(dir, "raft.db")); err != nil {
+		return nil, err
+	}
+	if s.snaps, err = raft.NewFileSnapshotStoreWithLogger(dir, retainedSnapshots, log); err != nil {
+		return nil, errors.Join(fmt.Errorf("open the raft snapshots: %w", err), s.Close())
+	}
+	if s.record, err = openRecord(filepath.Join(dir, "revision")); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func openLogs(path string) (*raftboltdb.BoltStore, error) {
+	logs, err := raftboltdb.New(raftboltdb.Options{
+		Path: path,
+		BoltOptions: &bbolt.Options{
+			Timeout: openTimeout,
+			// The free list would be written whole at each commit.
+			NoFreelistSync: true,
+			FreelistType:   bbolt.FreelistMapType,
+		},
+		MsgpackUseNewTimeFormat: true,
+	})
+	if errors.Is(err, bbolt.ErrTimeout) {
+		return nil, fmt.Errorf("open %s: %w by another process", path, ErrInUse)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open the raft log %s: %w", path, err)
+	}
+	return logs, nil
+}
+
+// Used says whether Raft has ever run here.
+func (s *raftStore) Used() (bool, error) {
+	used, err := raft.HasExistingState(s.logs, s.logs, s.snaps)
+	if err != nil {
+		return false, fmt.Errorf("look for raft state: %w", err)
+	}
+	return used, nil
+}
+
+// Rebuild makes the state that this node served by before it stopped: the
+// newest snapshot, and the log up to the recorded revision. What lies beyond
+// the record waits for a leader, who knows whether it was committed.
+func (s *raftStore) Rebuild() (*State, error) {
+	st, index, err := s.newestSnapshot()
+	if err != nil {
+		return nil, err
+	}
+	for i := index + 1; i <= s.record.Revision(); i++ {
+		var entry raft.Log
+		if err := s.logs.GetLog(i, &entry); err != nil {
+			return nil, fmt.Errorf("rebuild the state up to revision %d: read log entry %d: %w", s.record.Revision(), i, err)
+		}
+		if entry.Type == raft.LogCommand {
+			st, _ = applyEntry(st, &entry)
+		}
+	}
+	return st, nil
+}
+
+// newestSnapshot is the newest snapshot that can be read whole, and the log
+// index that it covers. Raft tries them in the same order when it starts.
+func (s *raftStore) newestSnapshot() (*State, uint64, error) {
+	list, err := s.snaps.List()
+	if err != nil {
+		return nil, 0, fmt.Errorf("list snapshots: %w", err)
+	}
+	var failed []error
+	for _, meta := range list {
+		st, err := s.readSnapshot(meta.ID)
+		if err == nil {
+			return st, meta.Index, nil
+		}
+		failed = append(failed, fmt.Errorf("read snapshot %s: %w", meta.ID, err))
+	}
+	if len(failed) > 0 {
+		return nil, 0, errors.Join(failed...)
+	}
+	return EmptyState(), 0, nil
+}
+
+func (s *raftStore) readSnapshot(id string) (*State, error) {
+	_, r, err := s.snaps.Open(id)
+	if err != nil {
+		return nil, err
+	}
+	st, err := ReadState(r)
+	return st, errors.Join(err, r.Close())
+}
+
+// Close may be called on a store that was opened in part.
+func (s *raftStore) Close() error {
+	var errs []error
+	if s.logs != nil {
+		errs = append(errs, s.logs.Close())
+	}
+	if s.record != nil {
+		errs = append(errs, s.record.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// applyEntry applies a log entry. One that cannot be read is no command: every
+// node finds the same fault in it, and refuses it.
+func applyEntry(st *State, entry *raft.Log) (*State, Result) {
+	cmd, err := ParseCommand(entry.Data)
+	if err != nil {
+		cmd = nil
+	}
+	return st.Apply(entry.Index, cmd)
+}
