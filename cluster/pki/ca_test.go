@@ -77,8 +77,8 @@ func TestSignedCertificateSpeaksForItsNode(t *testing.T) {
 		"as server":               {x509.ExtKeyUsageServerAuth, noon, ""},
 		"by a clock that is slow": {x509.ExtKeyUsageClientAuth, noon.Add(-59 * time.Minute), ""},
 		"at its end":              {x509.ExtKeyUsageClientAuth, leaf.NotAfter, ""},
-		"after its end":           {x509.ExtKeyUsageClientAuth, leaf.NotAfter.Add(time.Second), "expired"},
-		"before its time":         {x509.ExtKeyUsageClientAuth, noon.Add(-2 * time.Hour), "not yet valid"},
+		"after its end":           {x509.ExtKeyUsageClientAuth, leaf.NotAfter.Add(time.Second), "is after"},
+		"before its time":         {x509.ExtKeyUsageClientAuth, noon.Add(-2 * time.Hour), "is before"},
 		"to sign code":            {x509.ExtKeyUsageCodeSigning, noon, "usage"},
 	} {
 		id, err := ca.Bundle().Verify(chain, c.usage, c.at)
