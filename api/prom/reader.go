@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -69,9 +70,9 @@ func (r *Reader) read(ctx context.Context, req *peerpb.SelectRequest, send func(
 	}
 	key := tsdb.Key{Tenant: req.Tenant, Incarnation: req.Incarnation}
 	provenance, err := r.with(ctx, key, req.MinTime, req.MaxTime, func(q storage.ChunkQuerier) error {
-		hints := &storage.SelectHints{
-			Start: req.MinTime, End: req.MaxTime, Limit: int(max(0, req.Limit)), DisableTrimming: true,
-		}
+		// The limit is no hint for the TSDB, which would take any series: every
+		// member must send its first ones, so that their merge is the first ones.
+		hints := &storage.SelectHints{Start: req.MinTime, End: req.MaxTime, DisableTrimming: true}
 		if req.SkipChunks {
 			hints.Func = "series"
 		}
@@ -133,22 +134,22 @@ func (r *Reader) open(ctx context.Context, key tsdb.Key, mint, maxt int64) (stor
 
 // LabelNames are the names of the labels of the series that match.
 func (r *Reader) LabelNames(ctx context.Context, req *peerpb.LabelsRequest) (*peerpb.LabelsResponse, error) {
-	return r.labels(ctx, req, func(q storage.ChunkQuerier, hints *storage.LabelHints, ms []*labels.Matcher) ([]string, error) {
-		names, _, err := q.LabelNames(ctx, hints, ms...)
+	return r.labels(ctx, req, func(q storage.ChunkQuerier, ms []*labels.Matcher) ([]string, error) {
+		names, _, err := q.LabelNames(ctx, nil, ms...)
 		return names, err
 	})
 }
 
 // LabelValues are the values of one label over the series that match.
 func (r *Reader) LabelValues(ctx context.Context, req *peerpb.LabelsRequest) (*peerpb.LabelsResponse, error) {
-	return r.labels(ctx, req, func(q storage.ChunkQuerier, hints *storage.LabelHints, ms []*labels.Matcher) ([]string, error) {
-		values, _, err := q.LabelValues(ctx, req.Name, hints, ms...)
+	return r.labels(ctx, req, func(q storage.ChunkQuerier, ms []*labels.Matcher) ([]string, error) {
+		values, _, err := q.LabelValues(ctx, req.Name, nil, ms...)
 		return values, err
 	})
 }
 
 func (r *Reader) labels(ctx context.Context, req *peerpb.LabelsRequest,
-	ask func(q storage.ChunkQuerier, hints *storage.LabelHints, ms []*labels.Matcher) ([]string, error),
+	ask func(q storage.ChunkQuerier, ms []*labels.Matcher) ([]string, error),
 ) (*peerpb.LabelsResponse, error) {
 	ms, err := matchersOf(req.Matchers)
 	if err != nil {
@@ -157,7 +158,11 @@ func (r *Reader) labels(ctx context.Context, req *peerpb.LabelsRequest,
 	key := tsdb.Key{Tenant: req.Tenant, Incarnation: req.Incarnation}
 	out := &peerpb.LabelsResponse{}
 	out.Provenance, err = r.with(ctx, key, req.MinTime, req.MaxTime, func(q storage.ChunkQuerier) error {
-		found, err := ask(q, &storage.LabelHints{Limit: int(max(0, req.Limit))}, ms)
+		found, err := ask(q, ms)
+		slices.Sort(found)
+		if n := int(req.Limit); n > 0 && len(found) > n {
+			found = found[:n]
+		}
 		for _, s := range found {
 			out.Values = append(out.Values, strings.Clone(s)) // the TSDB's strings end with the querier
 		}

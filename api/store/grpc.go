@@ -2,11 +2,10 @@ package store
 
 import (
 	"context"
+	"log/slog"
 	"math"
 	"runtime/debug"
 	"time"
-
-	"log/slog"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -41,17 +42,18 @@ func (w *words) list() []string {
 	return out
 }
 
-// each calls f with a querier of every tenant whose external labels match.
+// each calls f with a querier of every tenant whose external labels match. A
+// tenant that cannot be read yet is a warning.
 func (s *Server) each(ctx context.Context, mint, maxt int64, in []*storepb.LabelMatcher,
 	f func(v view, q storage.ChunkQuerier, inner []*labels.Matcher) error,
-) error {
+) (warnings []string, err error) {
 	views, err := s.views(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	matchers, err := matchersOf(in)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, v := range views {
 		inner, ok := split(matchers, v.external)
@@ -59,15 +61,24 @@ func (s *Server) each(ctx context.Context, mint, maxt int64, in []*storepb.Label
 			continue
 		}
 		if err := ctx.Err(); err != nil {
-			return status.FromContextError(err).Err()
+			return nil, status.FromContextError(err).Err()
 		}
 		q, err := s.data.ChunkQuerier(v.key, mint, maxt)
 		if err != nil {
-			return failure(ctx, "open tenant "+v.key.Tenant, err)
+			warnings = append(warnings, fmt.Sprintf("tenant %s: %v", v.key.Tenant, err))
+			continue
 		}
 		if err := errors.Join(f(v, q, inner), q.Close()); err != nil {
-			return failure(ctx, "read tenant "+v.key.Tenant, err)
+			return nil, failure(ctx, "read tenant "+v.key.Tenant, err)
 		}
+	}
+	return warnings, nil
+}
+
+// whole is nil where the caller takes the warnings for an answer.
+func whole(warnings []string, disabled bool, strategy storepb.PartialResponseStrategy) error {
+	if len(warnings) > 0 && aborts(disabled, strategy) {
+		return status.Error(codes.Aborted, warnings[0])
 	}
 	return nil
 }
@@ -75,7 +86,7 @@ func (s *Server) each(ctx context.Context, mint, maxt int64, in []*storepb.Label
 // LabelNames are the names of the labels of all series that match, as sent.
 func (s *Server) LabelNames(ctx context.Context, req *storepb.LabelNamesRequest) (*storepb.LabelNamesResponse, error) {
 	names := words{limit: req.Limit}
-	err := s.each(ctx, req.Start, req.End, req.Matchers, func(v view, q storage.ChunkQuerier, inner []*labels.Matcher) error {
+	warnings, err := s.each(ctx, req.Start, req.End, req.Matchers, func(v view, q storage.ChunkQuerier, inner []*labels.Matcher) error {
 		found, _, err := q.LabelNames(ctx, &storage.LabelHints{}, inner...)
 		if err != nil || len(found) == 0 {
 			return err
@@ -86,10 +97,13 @@ func (s *Server) LabelNames(ctx context.Context, req *storepb.LabelNamesRequest)
 		})...)
 		return nil
 	})
+	if err == nil {
+		err = whole(warnings, req.PartialResponseDisabled, req.PartialResponseStrategy)
+	}
 	if err != nil {
 		return nil, err
 	}
-	return &storepb.LabelNamesResponse{Names: names.list()}, nil
+	return &storepb.LabelNamesResponse{Names: names.list(), Warnings: warnings}, nil
 }
 
 // LabelValues are the values of a label over all series that match, as sent.
@@ -101,7 +115,7 @@ func (s *Server) LabelValues(ctx context.Context, req *storepb.LabelValuesReques
 		return &storepb.LabelValuesResponse{}, nil
 	}
 	values := words{limit: req.Limit}
-	err := s.each(ctx, req.Start, req.End, req.Matchers, func(v view, q storage.ChunkQuerier, inner []*labels.Matcher) error {
+	warnings, err := s.each(ctx, req.Start, req.End, req.Matchers, func(v view, q storage.ChunkQuerier, inner []*labels.Matcher) error {
 		if v.external.Has(req.Label) {
 			found, err := matchesAny(ctx, q, req, inner)
 			if found {
@@ -109,14 +123,17 @@ func (s *Server) LabelValues(ctx context.Context, req *storepb.LabelValuesReques
 			}
 			return err
 		}
-		found, _, err := q.LabelValues(ctx, req.Label, &storage.LabelHints{Limit: int(max(0, req.Limit))}, inner...)
+		found, _, err := q.LabelValues(ctx, req.Label, &storage.LabelHints{}, inner...)
 		values.add(found...)
 		return err
 	})
+	if err == nil {
+		err = whole(warnings, req.PartialResponseDisabled, req.PartialResponseStrategy)
+	}
 	if err != nil {
 		return nil, err
 	}
-	return &storepb.LabelValuesResponse{Values: values.list()}, nil
+	return &storepb.LabelValuesResponse{Values: values.list(), Warnings: warnings}, nil
 }
 
 // matchesAny says whether some series matches; without a matcher the tenant itself is

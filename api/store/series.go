@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -83,38 +84,57 @@ func (s *Server) Series(in *storepb.SeriesRequest, stream grpc.ServerStreamingSe
 			s.log.Warn("close a read of the store door", "err", err)
 		}
 	}()
-	if err := s.open(ctx, m, views, req); err != nil {
+	warnings, err := s.open(ctx, m, views, req)
+	if err != nil {
 		return err
+	}
+	if len(warnings) > 0 && aborts(in.PartialResponseDisabled, in.PartialResponseStrategy) {
+		return status.Error(codes.Aborted, warnings[0])
+	}
+	for _, w := range warnings {
+		if err := stream.Send(&storepb.SeriesResponse{Result: &storepb.SeriesResponse_Warning{Warning: w}}); err != nil {
+			return failure(ctx, "send a warning", err)
+		}
 	}
 	return s.stream(ctx, m, req, stream)
 }
 
-// open puts a cursor of every tenant that matches into the merge.
-func (s *Server) open(ctx context.Context, m *merge, views []view, req *request) error {
+// aborts says whether the caller wants an error rather than a part.
+func aborts(disabled bool, strategy storepb.PartialResponseStrategy) bool {
+	return disabled || strategy == storepb.PartialResponseStrategy_ABORT
+}
+
+// open puts a cursor of every tenant that matches into the merge. A tenant that
+// cannot be read yet is a warning: the others have an answer.
+func (s *Server) open(ctx context.Context, m *merge, views []view, req *request) (warnings []string, err error) {
 	for _, v := range views {
 		inner, ok := split(req.matchers, v.external)
 		if !ok {
 			continue
 		}
 		if len(inner) == 0 {
-			return status.Error(codes.InvalidArgument, "no matchers specified (excluding external labels)")
+			return nil, status.Error(codes.InvalidArgument, "no matchers specified (excluding external labels)")
 		}
 		if req.mint > req.maxt || s.data.Status(v.key).MinTime > req.maxt {
 			continue
 		}
 		q, err := s.data.ChunkQuerier(v.key, req.mint, req.maxt)
 		if err != nil {
-			return failure(ctx, "open tenant "+v.key.Tenant, err)
+			if ctx.Err() != nil {
+				return nil, failure(ctx, "open", err)
+			}
+			warnings = append(warnings, fmt.Sprintf("tenant %s: %v", v.key.Tenant, err))
+			continue
 		}
 		c, err := openCursor(ctx, v, q, req, inner)
 		if err != nil {
-			return failure(ctx, "select from tenant "+v.key.Tenant, errors.Join(err, c.close()))
+			return nil, failure(ctx, "select from tenant "+v.key.Tenant, errors.Join(err, c.close()))
 		}
 		if err := m.add(ctx, c); err != nil {
-			return failure(ctx, "read tenant "+v.key.Tenant, err)
+			return nil, failure(ctx, "read tenant "+v.key.Tenant, err)
 		}
 	}
-	return nil
+	return warnings, nil
 }
 
 func (s *Server) stream(ctx context.Context, m *merge, req *request, to sender) error {

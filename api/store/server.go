@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -140,10 +139,6 @@ func failure(ctx context.Context, act string, err error) error {
 	}
 	if s, ok := status.FromError(err); ok {
 		return s.Err()
-	}
-	var limited interface{ GRPCStatus() *status.Status }
-	if errors.As(err, &limited) {
-		return limited.GRPCStatus().Err()
 	}
 	return status.Errorf(codes.Internal, "%s: %v", act, err)
 }
