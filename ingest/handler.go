@@ -1,7 +1,224 @@
 package ingest
 
-import "net/http"
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
 
+	"github.com/muster-metrics/muster/ingest/wire"
+)
+
+// serve answers a write. What may refuse it before anything is stored is
+// checked in the order of the contract's table.
 func (i *Ingester) serve(w http.ResponseWriter, r *http.Request, tenant string) {
-	http.Error(w, "not ready", http.StatusServiceUnavailable)
+	begin := time.Now()
+	i.metrics.inflight.Inc()
+	defer i.metrics.inflight.Dec()
+	var a account
+	status := i.receive(w, r, tenant, &a)
+	i.metrics.answered(tenant, status, a, time.Since(begin))
+}
+
+// account is what a request was about, for the metrics.
+type account struct {
+	known                      bool // the tenant: else its name is not worth a metric
+	bytes                      int
+	series, samples, exemplars int
+}
+
+func (i *Ingester) receive(w http.ResponseWriter, r *http.Request, tenant string, a *account) int {
+	v, t, err := i.tenant(r.Context(), tenant)
+	if err != nil {
+		return fail(w, err)
+	}
+	a.known = true
+	limit := i.cfg.MaxRequestBytes
+	if n := t.Limits.RequestBytes; n > 0 {
+		limit = min(limit, n)
+	}
+	if r.ContentLength > limit {
+		return fail(w, tooLarge("request body", limit))
+	}
+	enc, err := checkHeaders(r.Header)
+	if err != nil {
+		return fail(w, err)
+	}
+	b, err := i.batch(r, v, t, enc, limit, a)
+	if err != nil {
+		return fail(w, err)
+	}
+	defer b.release()
+	a.series, a.samples, a.exemplars = len(b.wire.Series), b.wire.Samples+b.wire.Refused.Total(), b.wire.Exemplars
+	repeat, _ := strconv.Atoi(r.Header.Get("Retry-Attempt"))
+	out := &write{ingester: i, tenant: tenant, batch: b.wire, frames: b.frames, repeat: repeat > 0}
+	out.run(r.Context(), v, t)
+	i.metrics.verdicts(out)
+	status, text := answerOf(out)
+	return say(w, status, text)
+}
+
+// tenant finds the tenant, and the view to serve it by; an unknown one is
+// created where that is allowed.
+func (i *Ingester) tenant(ctx context.Context, id string) (*View, Tenant, error) {
+	v := i.fence.view.Load()
+	if v == nil {
+		return nil, Tenant{}, refusal{http.StatusServiceUnavailable, "not ready: no cluster yet"}
+	}
+	if v.NotReady != "" {
+		return nil, Tenant{}, refusal{http.StatusServiceUnavailable, "not ready: " + v.NotReady}
+	}
+	t, ok := v.Tenant(id)
+	if !ok {
+		if !v.AutoCreate || i.ensure == nil {
+			return nil, t, refusal{http.StatusForbidden, fmt.Sprintf("unknown tenant %q", id)}
+		}
+		if err := i.creating.do(ctx, id, i.create); err != nil {
+			return nil, t, err
+		}
+		v = i.fence.view.Load()
+		if t, ok = v.Tenant(id); !ok {
+			return nil, t, refusal{http.StatusServiceUnavailable, fmt.Sprintf("tenant %q has just been deleted", id)}
+		}
+	}
+	if t.Suspended {
+		return nil, t, refusal{http.StatusForbidden, fmt.Sprintf("tenant %q is suspended", id)}
+	}
+	return v, t, nil
+}
+
+// ensureWait is how long a write waits for its tenant to be created and seen.
+const ensureWait = 5 * time.Second
+
+// create makes sure that the tenant exists and that this node has seen it.
+func (i *Ingester) create(id string) error {
+	ctx, cancel := context.WithTimeout(i.life, ensureWait)
+	defer cancel()
+	if err := i.ensure.Ensure(ctx, id); err != nil {
+		return fmt.Errorf("create tenant %q: %w", id, err)
+	}
+	seen := i.fence.await(ctx, ensureWait, func(v *View) bool { _, ok := v.Tenant(id); return ok })
+	if !seen {
+		return fmt.Errorf("tenant %q is created but not seen here yet", id)
+	}
+	return nil
+}
+
+// creations joins the writes that wait for the same new tenant.
+type creations struct {
+	mu  sync.Mutex
+	ids map[string]*creation
+}
+
+type creation struct {
+	done chan struct{}
+	err  error
+}
+
+// maxCreations bounds the tenants that are being created at once: names cost
+// a sender nothing.
+const maxCreations = 64
+
+func (c *creations) do(ctx context.Context, id string, create func(string) error) error {
+	c.mu.Lock()
+	one, ok := c.ids[id]
+	if !ok {
+		if len(c.ids) >= maxCreations {
+			c.mu.Unlock()
+			return errOverloaded
+		}
+		if c.ids == nil {
+			c.ids = map[string]*creation{}
+		}
+		one = &creation{done: make(chan struct{})}
+		c.ids[id] = one
+	}
+	c.mu.Unlock()
+	if !ok {
+		one.err = create(id)
+		c.mu.Lock()
+		delete(c.ids, id)
+		c.mu.Unlock()
+		close(one.done)
+	}
+	select {
+	case <-one.done:
+		return one.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// batch is a request in canonical form, and what it holds until the answer.
+type batch struct {
+	wire   *wire.Batch
+	frames *buffer
+	leave  func()
+}
+
+var batches = sync.Pool{New: func() any { return &wire.Batch{} }}
+
+// release is called after the answer. Shares that are still on their way are
+// readers of the frames of their own.
+func (b *batch) release() {
+	b.frames.release()
+	b.wire.Frames = nil
+	batches.Put(b.wire)
+	b.leave()
+}
+
+// batch reads, decodes and walks the body.
+func (i *Ingester) batch(r *http.Request, v *View, t Tenant, enc compression, limit int64, a *account) (*batch, error) {
+	length := r.ContentLength
+	if length < 0 {
+		length = limit
+	}
+	leave, ok := i.admission.body(r.Context(), length)
+	if !ok {
+		return nil, errOverloaded
+	}
+	defer leave()
+	body, err := readBody(r.Body, r.ContentLength, limit)
+	if err != nil {
+		return nil, err
+	}
+	defer body.release()
+	a.bytes = len(body.b)
+	plain, done, err := i.decode(r.Context(), enc, body)
+	if err != nil {
+		done()
+		return nil, err
+	}
+	defer plain.release()
+	b := &batch{wire: batches.Get().(*wire.Batch), frames: newBuffer(len(plain.b) + len(plain.b)/16), leave: done}
+	b.wire.Frames = b.frames.b
+	b.wire.Reset()
+	err = wire.WalkV1(plain.b, i.limits(v, t, len(plain.b)), b.wire)
+	b.frames.b = b.wire.Frames
+	if err != nil {
+		b.release()
+		return nil, err
+	}
+	return b, nil
+}
+
+// limits of this request. Times are judged here, once, by the cluster's clock.
+func (i *Ingester) limits(v *View, t Tenant, size int) wire.Limits {
+	now := i.cfg.Now()
+	if v.ClockOffset != nil {
+		now = now.Add(v.ClockOffset())
+	}
+	return wire.Limits{
+		Series:  int(t.Limits.SeriesPerRequest),
+		Samples: int(t.Limits.SamplesPerRequest),
+		// No sender that fills in its times and values comes near to this.
+		Bytes:       2*size + 1<<20,
+		Names:       int(t.Limits.LabelNames),
+		NameLength:  int(t.Limits.LabelNameLength),
+		ValueLength: int(t.Limits.LabelValueLength),
+		MinTime:     now.Add(-max(t.OutOfOrderWindow, MinWindow)).UnixMilli(),
+		MaxTime:     now.Add(t.FutureWindow).UnixMilli(),
+	}
 }

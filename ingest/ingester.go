@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/muster-metrics/muster/proto/peerpb"
+	"github.com/muster-metrics/muster/ring"
 )
 
 // Ingester takes writes, sends each replica its share, and stores the shares
@@ -22,21 +23,39 @@ type Ingester struct {
 	ensure  Ensurer
 	log     *slog.Logger
 
-	fence *fence
+	metrics *metrics
+
+	fence     *fence
+	admission *admission
+	peers     *peers
+	creating  creations
 
 	life context.Context // ends with Close
 	end  context.CancelFunc
-	work sync.WaitGroup // goroutines of writes that outlive their callers
+
+	mu     sync.Mutex
+	closed bool
+	work   sync.WaitGroup // appends that outlive their callers
 }
+
+var (
+	errClosed       = errors.New("closing")
+	errUnknownStore = errors.New("unknown store")
+)
 
 // New makes an Ingester that knows no view yet. ensure may be nil where no
 // tenant is created by writing, log and reg may be nil.
-func New(cfg Config, storage Storage, peers Peers, ensure Ensurer, log *slog.Logger, reg prometheus.Registerer) *Ingester {
+func New(cfg Config, storage Storage, dialer Peers, ensure Ensurer, log *slog.Logger, reg prometheus.Registerer) *Ingester {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	i := &Ingester{cfg: cfg.withDefaults(), storage: storage, ensure: ensure, log: log, fence: newFence()}
+	cfg = cfg.withDefaults()
+	i := &Ingester{
+		cfg: cfg, storage: storage, ensure: ensure, log: log,
+		metrics: newMetrics(reg), fence: newFence(), admission: newAdmission(cfg),
+	}
 	i.life, i.end = context.WithCancel(context.Background())
+	i.peers = &peers{cfg: cfg, dialer: dialer, metrics: i.metrics, life: i.life, all: map[ring.Store]*peer{}}
 	return i
 }
 
@@ -61,23 +80,48 @@ func (i *Ingester) RegisterReplication(s grpc.ServiceRegistrar) {
 	peerpb.RegisterReplicationServer(s, &server{ingester: i})
 }
 
-// Run looks after the Ingester until ctx ends.
+// Run looks after the Ingester until ctx ends: it forgets stores and tenants
+// that are no more.
 func (i *Ingester) Run(ctx context.Context) error {
 	tick := time.NewTicker(time.Minute)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
+			i.sweep()
 		case <-ctx.Done():
 			return nil
 		}
 	}
 }
 
-// Close ends what goes on in the background and waits for it.
-func (i *Ingester) Close() {
-	i.end()
-	i.work.Wait()
+func (i *Ingester) sweep() {
+	v := i.fence.view.Load()
+	if v == nil {
+		return
+	}
+	i.peers.sweep(func(st ring.Store) bool { _, ok := v.Store(st); return ok })
+	i.metrics.sweep(func(tenant string) bool { _, ok := v.Tenant(tenant); return ok })
 }
 
-var errClosed = errors.New("ingester is closed")
+// begin runs f in a goroutine that Close waits for; false: too late for that.
+func (i *Ingester) begin(f func()) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.closed {
+		return false
+	}
+	i.work.Go(f)
+	return true
+}
+
+// Close ends the streams to the peers and waits for what is being stored. The
+// doors in front of it are to be closed first.
+func (i *Ingester) Close() {
+	i.end()
+	i.mu.Lock()
+	i.closed = true
+	i.mu.Unlock()
+	i.peers.close()
+	i.work.Wait()
+}

@@ -1,8 +1,72 @@
 package ingest
 
-import "github.com/muster-metrics/muster/proto/peerpb"
+import (
+	"context"
+	"errors"
+	"io"
+	"runtime"
+	"sync"
+	"time"
 
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/muster-metrics/muster/proto/peerpb"
+)
+
+// server takes the shares of the other members.
 type server struct {
 	peerpb.UnimplementedReplicationServer
 	ingester *Ingester
+}
+
+// Shares stores the shares of one stream, several at a time, and answers each
+// when it is done, in any order. A stream that ends does not end what it brought.
+func (s *server) Shares(stream grpc.BidiStreamingServer[peerpb.Share, peerpb.ShareResult]) error {
+	i := s.ingester
+	// The sender waits for this: it proves that somebody is listening, and lets
+	// gRPC stop keeping what it sent for a retry.
+	if err := stream.SendHeader(nil); err != nil {
+		return err
+	}
+	places := make(chan struct{}, max(4, 2*runtime.GOMAXPROCS(0)))
+	var answer sync.Mutex
+	var work sync.WaitGroup
+	defer work.Wait()
+	for {
+		in := &incoming{}
+		if err := stream.RecvMsg(in); err != nil {
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			return err
+		}
+		select {
+		case places <- struct{}{}:
+		case <-i.life.Done():
+			in.release()
+			return status.Error(codes.Unavailable, "closing")
+		}
+		work.Go(func() {
+			defer func() { <-places }()
+			res := i.storeFor(stream.Context(), in)
+			answer.Lock()
+			defer answer.Unlock()
+			// A stream that is gone has told its sender already.
+			_ = stream.SendMsg(res)
+		})
+	}
+}
+
+func (i *Ingester) storeFor(ctx context.Context, in *incoming) *peerpb.ShareResult {
+	defer in.release()
+	patience := i.cfg.PeerAge
+	if in.TimeoutMs > 0 {
+		patience = min(patience, time.Duration(in.TimeoutMs)*time.Millisecond)
+	}
+	// The sender may be gone; the samples are here all the same.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	defer cancel()
+	return i.store(ctx, &in.Share)
 }

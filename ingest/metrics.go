@@ -1,0 +1,176 @@
+package ingest
+
+import (
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/muster-metrics/muster/ingest/wire"
+	"github.com/muster-metrics/muster/proto/peerpb"
+)
+
+// metrics of the write path. Those that begin with thanos_ or http_ are what
+// Thanos' dashboards and alerts for receivers look at.
+type metrics struct {
+	inflight  prometheus.Gauge
+	requests  *prometheus.CounterVec
+	seconds   *prometheus.HistogramVec
+	size      *prometheus.SummaryVec
+	samples   *prometheus.SummaryVec
+	series    *prometheus.SummaryVec
+	accepted  *prometheus.CounterVec
+	refused   *prometheus.CounterVec
+	deferred  *prometheus.CounterVec
+	exemplars prometheus.Counter
+
+	sentShares     prometheus.Counter
+	forwards       *prometheus.CounterVec
+	replications   *prometheus.CounterVec
+	refusedShares  *prometheus.CounterVec
+	staleSeries    prometheus.Counter
+	reroutedSeries prometheus.Counter
+	missedSamples  *prometheus.CounterVec
+
+	mu      sync.Mutex
+	tenants map[string]bool // that have metrics of their own
+}
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	m := &metrics{
+		inflight: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "muster_ingest_inflight_requests", Help: "Writes that are being served.",
+		}),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "http_requests_total", Help: "Writes answered.", ConstLabels: receiveHandler,
+		}, []string{"code", "method", "tenant"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "http_request_duration_seconds", Help: "Time that writes took.", ConstLabels: receiveHandler,
+			Buckets: []float64{.001, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+		}, []string{"code", "method"}),
+		size: prometheus.NewSummaryVec(prometheus.SummaryOpts{
+			Name: "http_request_size_bytes", Help: "Bytes of writes as they came.", ConstLabels: receiveHandler,
+		}, []string{"code", "method", "tenant"}),
+		samples: prometheus.NewSummaryVec(prometheus.SummaryOpts{
+			Name: "thanos_receive_write_samples", Help: "Samples of a write.",
+		}, []string{"code", "tenant"}),
+		series: prometheus.NewSummaryVec(prometheus.SummaryOpts{
+			Name: "thanos_receive_write_timeseries", Help: "Series of a write.",
+		}, []string{"code", "tenant"}),
+		accepted: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "muster_ingest_samples_acknowledged_total", Help: "Samples that a quorum holds.",
+		}, []string{"tenant"}),
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "muster_ingest_samples_refused_total", Help: "Samples that can never be stored.",
+		}, []string{"tenant", "reason"}),
+		deferred: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "muster_ingest_samples_deferred_total", Help: "Samples whose senders were asked to send them again.",
+		}, []string{"tenant"}),
+		exemplars: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "muster_ingest_exemplars_ignored_total", Help: "Exemplars that came with writes and were left out.",
+		}),
+		sentShares: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "muster_ingest_shares_sent_total", Help: "Shares sent to peers.",
+		}),
+		forwards: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "thanos_receive_forward_requests_total", Help: "Shares answered by peers, by result.",
+		}, []string{"result"}),
+		replications: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "thanos_receive_replications_total", Help: "Writes that did or did not reach their quorum.",
+		}, []string{"result"}),
+		refusedShares: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "muster_ingest_shares_refused_total", Help: "Shares that this node's fence refused as a whole.",
+		}, []string{"reason"}),
+		staleSeries: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "muster_ingest_stale_series_total", Help: "Series that this node's fence refused in shares it took.",
+		}),
+		reroutedSeries: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "muster_ingest_rerouted_series_total", Help: "Series routed again after a replica had seen a newer table.",
+		}),
+		missedSamples: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "muster_ingest_peer_missed_samples_total", Help: "Samples that a peer missed at first, by what became of them.",
+		}, []string{"outcome"}),
+		tenants: map[string]bool{},
+	}
+	if reg != nil {
+		reg.MustRegister(m.inflight, m.requests, m.seconds, m.size, m.samples, m.series, m.accepted, m.refused, m.deferred,
+			m.exemplars, m.sentShares, m.forwards, m.replications, m.refusedShares, m.staleSeries, m.reroutedSeries, m.missedSamples)
+	}
+	return m
+}
+
+var receiveHandler = prometheus.Labels{"handler": "receive"}
+
+func (m *metrics) answered(tenant string, status int, a account, took time.Duration) {
+	if !a.known {
+		tenant = "" // anybody can make up names
+	}
+	m.remember(tenant)
+	code := strconv.Itoa(status)
+	m.requests.WithLabelValues(code, "post", tenant).Inc()
+	m.seconds.WithLabelValues(code, "post").Observe(took.Seconds())
+	m.exemplars.Add(float64(a.exemplars))
+	if a.bytes > 0 {
+		m.size.WithLabelValues(code, "post", tenant).Observe(float64(a.bytes))
+		m.samples.WithLabelValues(code, tenant).Observe(float64(a.samples))
+		m.series.WithLabelValues(code, tenant).Observe(float64(a.series))
+	}
+}
+
+// verdicts counts the samples of a write that was carried out.
+func (m *metrics) verdicts(w *write) {
+	sum := w.tally.sum()
+	m.accepted.WithLabelValues(w.tenant).Add(float64(sum.stored))
+	if sum.deferred > 0 {
+		m.deferred.WithLabelValues(w.tenant).Add(float64(sum.deferred))
+		m.replications.WithLabelValues("error").Inc()
+	} else {
+		m.replications.WithLabelValues("success").Inc()
+	}
+	for class, n := range sum.refused {
+		if n > 0 {
+			m.refused.WithLabelValues(w.tenant, contentTexts[class]).Add(float64(n))
+		}
+	}
+	w.batch.Refused.Each(func(r wire.Reason, n int, _ string) {
+		m.refused.WithLabelValues(w.tenant, r.String()).Add(float64(n))
+	})
+}
+
+func (m *metrics) forwarded(a answer) {
+	if a.err != nil || a.res.Status != peerpb.Status_DONE {
+		m.forwards.WithLabelValues("error").Inc()
+		return
+	}
+	m.forwards.WithLabelValues("success").Inc()
+}
+
+func (m *metrics) refusedShare(reason string) { m.refusedShares.WithLabelValues(reason).Inc() }
+
+func (m *metrics) remember(tenant string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.tenants[tenant] = true
+}
+
+// sweep forgets the metrics of tenants that are no more.
+func (m *metrics) sweep(known func(string) bool) {
+	m.mu.Lock()
+	var gone []string
+	for t := range m.tenants {
+		if t != "" && !known(t) {
+			gone = append(gone, t)
+			delete(m.tenants, t)
+		}
+	}
+	m.mu.Unlock()
+	for _, t := range gone {
+		of := prometheus.Labels{"tenant": t}
+		for _, v := range []interface{ DeletePartialMatch(prometheus.Labels) int }{
+			m.requests, m.size, m.samples, m.series, m.accepted, m.refused, m.deferred,
+		} {
+			v.DeletePartialMatch(of)
+		}
+	}
+}

@@ -1,0 +1,136 @@
+package ingest
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/muster-metrics/muster/proto/peerpb"
+	"github.com/muster-metrics/muster/ring"
+)
+
+// peer is the way to one other store: a few streams to its node, and a bound
+// on what is on its way there. A slow or dead peer costs only itself: what
+// does not fit fails at once.
+type peer struct {
+	node  string
+	lanes []*lane
+	// bytes of the frames that are on their way or wait for it.
+	bytes atomic.Int64
+	stop  context.CancelFunc
+}
+
+// parcel is a share on its way.
+type parcel struct {
+	share  *peerpb.Share // without frames
+	frames []byte
+	buf    *buffer // of which the parcel is a reader
+	born   time.Time
+	since  time.Time // when it was queued, or sent
+	// due is when a parcel that was missed is worth another try.
+	due time.Time
+	// done takes the answer, once, and is nil from then on.
+	done func(answer)
+}
+
+// answer is what became of a share: a result, or why there is none.
+type answer struct {
+	res *peerpb.ShareResult
+	err error
+}
+
+func (p *parcel) tell(a answer) {
+	if p.done != nil {
+		p.done(a)
+		p.done = nil
+	}
+}
+
+// peers are the ways to all stores that have been written to.
+type peers struct {
+	cfg     Config
+	dialer  Peers
+	metrics *metrics
+	life    context.Context
+	work    sync.WaitGroup
+
+	mu     sync.Mutex
+	closed bool
+	all    map[ring.Store]*peer
+}
+
+// send hands a share over to the way to its store. done is called once, from
+// any goroutine, and at once where there is no way. send takes the caller's
+// place as a reader of buf.
+func (ps *peers) send(to ring.Store, who Peer, share *peerpb.Share, frames []byte, buf *buffer, done func(answer)) {
+	p := ps.to(to, who)
+	if p == nil {
+		buf.release()
+		done(answer{err: errClosed})
+		return
+	}
+	c := &parcel{share: share, frames: frames, buf: buf, born: time.Now(), done: done}
+	// A tenant keeps to its lane: its shares arrive in the order they were sent,
+	// so that the next sample of a series seldom overtakes the one before.
+	p.lanes[ring.TenantHash(share.Tenant)%uint64(len(p.lanes))].submit(c)
+}
+
+func (ps *peers) to(store ring.Store, who Peer) *peer {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	if p := ps.all[store]; p != nil || ps.closed {
+		return p
+	}
+	ctx, stop := context.WithCancel(ps.life)
+	p := &peer{node: who.Node, stop: stop}
+	for range ps.cfg.Lanes {
+		l := newLane(p, ps)
+		p.lanes = append(p.lanes, l)
+		ps.work.Go(func() { l.run(ctx) })
+	}
+	ps.all[store] = p
+	return p
+}
+
+// sweep ends the ways to stores that the view does not know any more.
+func (ps *peers) sweep(known func(ring.Store) bool) {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	for store, p := range ps.all {
+		if !known(store) {
+			p.stop()
+			delete(ps.all, store)
+		}
+	}
+}
+
+func (ps *peers) close() {
+	ps.mu.Lock()
+	ps.closed = true
+	for _, p := range ps.all {
+		p.stop()
+	}
+	ps.all = nil
+	ps.mu.Unlock()
+	ps.work.Wait()
+}
+
+// take reserves room for a parcel; false: there is none.
+func (p *peer) take(most int64, c *parcel) bool {
+	n := int64(len(c.frames))
+	if p.bytes.Add(n) > most {
+		p.bytes.Add(-n)
+		return false
+	}
+	return true
+}
+
+// drop ends a parcel's stay.
+func (p *peer) drop(c *parcel) {
+	p.bytes.Add(-int64(len(c.frames)))
+	c.buf.release()
+}
+
+func (p *peer) unreachable(err error) error { return fmt.Errorf("%s unreachable: %w", p.node, err) }

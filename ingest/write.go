@@ -1,0 +1,287 @@
+package ingest
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/muster-metrics/muster/ingest/wire"
+	"github.com/muster-metrics/muster/proto/peerpb"
+	"github.com/muster-metrics/muster/ring"
+)
+
+const (
+	// maxWaves is how often a series is routed within one write: each time some
+	// replica knows a newer table than the coordinator.
+	maxWaves = 4
+	// catchUpWait is how long a write waits for this node to see the change that
+	// a replica has told of.
+	catchUpWait = time.Second
+)
+
+// write is one write on its way to a quorum.
+type write struct {
+	ingester *Ingester
+	tenant   string
+	batch    *wire.Batch
+	frames   *buffer // holds batch.Frames
+	repeat   bool
+	tally    *tally
+	inbox    *inbox
+	deadline time.Time
+	// troubles say, for a person, what kept replicas from storing.
+	troubles map[string]int
+}
+
+// reply is what became of one share of a write.
+type reply struct {
+	share *share
+	who   string
+	res   *peerpb.ShareResult
+	err   error
+}
+
+// run sends the batch to its replicas and returns once the verdict on every
+// sample is known, or the time is up. Replicas that have not answered by then
+// still get and store their shares; their buffers are released after them.
+func (w *write) run(ctx context.Context, v *View, t Tenant) {
+	w.tally = newTally(w.batch)
+	w.inbox = newInbox()
+	w.troubles = map[string]int{}
+	w.deadline = time.Now().Add(w.ingester.cfg.QuorumTimeout)
+	w.send(ctx, v, t, nil, 0)
+	timeout := time.NewTimer(w.ingester.cfg.QuorumTimeout)
+	defer timeout.Stop()
+	again := &reroute{write: w}
+	defer again.stop()
+	for w.tally.open > 0 {
+		changed, expired := again.next()
+		if again.try(ctx); w.tally.open == 0 {
+			return
+		}
+		select {
+		case <-w.inbox.wake:
+			for _, r := range w.inbox.take() {
+				w.count(r, again)
+			}
+			again.add(w.tally.takeStale())
+		case <-changed:
+		case <-expired:
+			again.giveUp()
+		case <-timeout.C:
+			w.troubles[fmt.Sprintf("no quorum within %s", w.ingester.cfg.QuorumTimeout)]++
+			w.tally.giveUp(nil)
+		case <-ctx.Done():
+			w.tally.giveUp(nil)
+		}
+	}
+}
+
+// send routes series, nil for all, and sends their shares.
+func (w *write) send(ctx context.Context, v *View, t Tenant, which []uint32, wave uint8) {
+	i := w.ingester
+	r := v.Ring(t.Ring)
+	if r == nil || r.Table == nil {
+		w.troubles["no ring takes the tenant"]++
+		w.tally.giveUp(which)
+		return
+	}
+	p := route(r, ring.TenantHash(w.tenant), max(t.Incarnation, t.Routed), w.batch, which, w.frames)
+	w.tally.send(&p, wave)
+	if len(p.short) > 0 {
+		w.troubles[fmt.Sprintf("ring %s has fewer replicas than its quorum", r.Name)]++
+	}
+	for k := range p.shares {
+		s := &p.shares[k]
+		i.dispatch(ctx, v, s, w.message(v, t, s), func(r reply) { w.inbox.put(r) })
+	}
+}
+
+func (w *write) message(v *View, t Tenant, s *share) *peerpb.Share {
+	return &peerpb.Share{
+		Tenant: w.tenant, Incarnation: t.Incarnation, Ring: t.Ring,
+		Seen: v.Revision, Need: s.need, Repeat: w.repeat || s.wave > 0,
+		TimeoutMs: uint32(max(time.Until(w.deadline).Milliseconds(), 1)),
+		Series:    uint32(s.count()), Samples: uint32(s.samples),
+	}
+}
+
+// dispatch sends a share to its store, this node's own included; done is
+// called once.
+func (i *Ingester) dispatch(ctx context.Context, v *View, s *share, m *peerpb.Share, done func(reply)) {
+	who, ok := v.Store(s.store)
+	if !ok {
+		s.buf.release()
+		done(reply{share: s, who: fmt.Sprintf("store %d", s.store), err: errUnknownStore})
+		return
+	}
+	m.Store = who.ID[:]
+	if s.store != v.Self {
+		i.metrics.sentShares.Inc()
+		i.peers.send(s.store, who, m, s.frames, s.buf, func(a answer) {
+			i.metrics.forwarded(a)
+			done(reply{share: s, who: who.Node, res: a.res, err: a.err})
+		})
+		return
+	}
+	m.Frames = s.frames
+	ok = i.begin(func() {
+		// The caller may go as soon as others have made the quorum.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), i.cfg.PeerAge)
+		defer cancel()
+		res := i.store(ctx, m)
+		s.buf.release()
+		done(reply{share: s, who: who.Node, res: res})
+	})
+	if !ok {
+		s.buf.release()
+		done(reply{share: s, who: who.Node, err: errClosed})
+	}
+}
+
+// count brings one answer into the tally.
+func (w *write) count(r reply, again *reroute) {
+	switch {
+	case r.err != nil:
+		w.troubles[r.err.Error()]++
+		w.all(r.share, peerpb.Outcome_FAILED)
+	case r.res.Status == peerpb.Status_STALE:
+		again.until = max(again.until, r.res.StaleRevision)
+		w.all(r.share, peerpb.Outcome_STALE_SERIES)
+	case r.res.Status != peerpb.Status_DONE:
+		w.troubles[fmt.Sprintf("%s: %s", r.who, r.res.Detail)]++
+		w.all(r.share, peerpb.Outcome_FAILED)
+	case len(r.res.Outcomes) == 0:
+		w.tally.clean(r.share)
+	default:
+		again.until = max(again.until, r.res.StaleRevision)
+		w.some(r)
+	}
+}
+
+func (w *write) all(s *share, o peerpb.Outcome) {
+	w.tally.count(s, func(int) peerpb.Outcome { return o })
+}
+
+// some counts an answer with exceptions, in ascending order as promised; one
+// that breaks the promise counts for nothing.
+func (w *write) some(r reply) {
+	next, last, lost := 0, -1, peerpb.Outcome_STORED
+	for _, o := range r.res.Outcomes {
+		if int(o.Index) <= last || int(o.Index) >= r.share.samples {
+			w.troubles[r.who+": malformed answer"]++
+			w.all(r.share, peerpb.Outcome_FAILED)
+			return
+		}
+		last = int(o.Index)
+		if o.Outcome == peerpb.Outcome_FAILED || o.Outcome == peerpb.Outcome_HOLE {
+			lost = o.Outcome
+		}
+	}
+	if lost != peerpb.Outcome_STORED {
+		w.troubles[fmt.Sprintf("%s: samples not stored (%s)", r.who, lost)]++
+	}
+	w.tally.count(r.share, func(i int) peerpb.Outcome {
+		if next < len(r.res.Outcomes) && int(r.res.Outcomes[next].Index) == i {
+			next++
+			return r.res.Outcomes[next-1].Outcome
+		}
+		return peerpb.Outcome_STORED
+	})
+}
+
+// reroute is the series of a write whose slots have moved: it waits for this
+// node to see the change and sends them again.
+type reroute struct {
+	write  *write
+	series []uint32
+	until  uint64 // the revision to wait for
+	timer  *time.Timer
+}
+
+func (a *reroute) add(series []uint32) {
+	if len(series) == 0 {
+		return
+	}
+	a.series = append(a.series, series...)
+	if a.timer == nil {
+		a.timer = time.NewTimer(catchUpWait)
+	}
+}
+
+// next gives what to wait for: a newer view than the one that try looks at
+// afterwards, or the end of patience.
+func (a *reroute) next() (changed <-chan struct{}, expired <-chan time.Time) {
+	if len(a.series) == 0 {
+		return nil, nil
+	}
+	_, changed = a.write.ingester.fence.next()
+	return changed, a.timer.C
+}
+
+// try sends the series again if the view is new enough.
+func (a *reroute) try(ctx context.Context) {
+	w := a.write
+	v := w.ingester.fence.view.Load()
+	if len(a.series) == 0 || v.Revision < a.until {
+		return
+	}
+	series := a.series
+	a.stop()
+	t, ok := v.Tenant(w.tenant)
+	waves := map[uint8][]uint32{}
+	for _, n := range series {
+		if wave := w.tally.series[n].wave + 1; ok && wave < maxWaves {
+			waves[wave] = append(waves[wave], n)
+			continue
+		}
+		w.troubles["slots move faster than they are seen"]++
+		w.tally.giveUp([]uint32{n})
+	}
+	for wave, list := range waves {
+		w.ingester.metrics.reroutedSeries.Add(float64(len(list)))
+		w.send(ctx, v, t, list, wave)
+	}
+}
+
+func (a *reroute) giveUp() {
+	w := a.write
+	w.troubles[fmt.Sprintf("this node has not seen revision %d", a.until)]++
+	w.tally.giveUp(a.series)
+	a.stop()
+}
+
+func (a *reroute) stop() {
+	if a.timer != nil {
+		a.timer.Stop()
+	}
+	a.series, a.timer = nil, nil
+}
+
+// inbox collects replies; it never makes those who bring them wait.
+type inbox struct {
+	mu      sync.Mutex
+	replies []reply
+	wake    chan struct{}
+}
+
+func newInbox() *inbox { return &inbox{wake: make(chan struct{}, 1)} }
+
+func (b *inbox) put(r reply) {
+	b.mu.Lock()
+	b.replies = append(b.replies, r)
+	b.mu.Unlock()
+	select {
+	case b.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (b *inbox) take() []reply {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	r := b.replies
+	b.replies = nil
+	return r
+}
