@@ -44,8 +44,10 @@ type Config struct {
 }
 
 // Members says why a node may not come in, nil if it may: the committed state
-// knows name, incarnation and the SHA-256 of the public key. A state that lags
-// cannot know a node whose incarnation is above its own revision.
+// knows its name, incarnation and the SHA-256 of its public key. An incarnation is
+// a revision: a state that lags cannot know a node whose incarnation is above its
+// own revision, and must let it in on the CA's word, or it would shut out the
+// leader that could tell it.
 type Members func(name string, incarnation uint64, keyHash []byte) error
 
 // Door is the member port, both ways: it accepts and it dials.
