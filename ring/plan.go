@@ -155,54 +155,6 @@ func (p *plan) worse(s int, a, b int16) bool {
 	return p.held[a]-p.quota[a] >= p.held[b]-p.quota[b]
 }
 
-// fill gives every empty place to a node that lacks slots: where few of the slot's
-// replicas share its zone, then to the one that lacks most. If all that lack
-// slots hold this one, somebody gets too many, and level mends it.
-func (p *plan) fill() {
-	for s := range p.rows {
-		n, hole := 0, -1
-		for r := len(p.rows[s]) - 1; r >= 0; r-- {
-			if p.rows[s][r] == none {
-				hole = r
-			} else {
-				n++
-			}
-		}
-		for ; n < p.rf; n++ {
-			p.put(s, hole, p.newcomer(s))
-			hole = p.place(s, none)
-		}
-	}
-}
-
-func (p *plan) newcomer(s int) int16 {
-	best := none
-	var bestLack int64
-	bestPairs := 0
-	for i := range int16(len(p.nodes)) {
-		if p.place(s, i) >= 0 {
-			continue
-		}
-		lack, pairs := p.quota[i]-p.held[i], p.pairs(s, none, i)
-		better := best == none
-		switch {
-		case better:
-		case (lack > 0) != (bestLack > 0):
-			better = lack > 0
-		case pairs != bestPairs:
-			better = pairs < bestPairs
-		case lack != bestLack:
-			better = lack > bestLack
-		default:
-			better = scatter(s, p.nodes[i].Store) < scatter(s, p.nodes[best].Store)
-		}
-		if better {
-			best, bestLack, bestPairs = i, lack, pairs
-		}
-	}
-	return best
-}
-
 // sets is the plan in stores. A slot keeps the order of its places.
 func (p *plan) sets() []Set {
 	out := make([]Set, p.slots)
