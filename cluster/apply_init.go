@@ -28,14 +28,11 @@ func (e *edit) initCluster(c *clusterpb.InitCluster) (uint64, *clusterpb.Refusal
 		settings = DefaultSettings()
 	}
 	settings = fillSettings(copyOf(settings))
-	rf, slots := c.GetReplicationFactor(), c.GetSlots()
-	if rf == 0 {
-		rf = DefaultReplicationFactor
+	first := &clusterpb.PutRing{Name: DefaultRing, ReplicationFactor: c.GetReplicationFactor(), Slots: c.GetSlots()}
+	if first.ReplicationFactor == 0 {
+		first.ReplicationFactor = DefaultReplicationFactor
 	}
-	if slots == 0 {
-		slots = DefaultSlots
-	}
-	if r := firstOf(e.expect("cluster", c.GetName(), 0), checkInit(c), checkSettings(settings)); r != nil {
+	if r := firstOf(e.expect("cluster", c.GetName(), 0), checkInit(c), checkSettings(settings), e.checkRing(first)); r != nil {
 		return 0, r
 	}
 	settings.Version = e.rev
@@ -55,7 +52,7 @@ func (e *edit) initCluster(c *clusterpb.InitCluster) (uint64, *clusterpb.Refusal
 			return 0, r
 		}
 	}
-	if r := e.newRing(&clusterpb.PutRing{Name: DefaultRing, ReplicationFactor: rf, Slots: slots}); r != nil {
+	if r := e.newRing(first); r != nil {
 		return 0, r
 	}
 	e.changed = Keys{AllTenants: true, Rings: true, Members: true, Settings: true, Tokens: true}

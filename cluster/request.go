@@ -14,7 +14,8 @@ const (
 	requestIDLen  = 16
 )
 
-// request is the answer that a request id got; nil where it is not known.
+// request is the answer that a request id got; nil where it is not known. An
+// answer whose time is over serves until the next change forgets it.
 func (s *State) request(id []byte) *clusterpb.Request {
 	if len(id) != requestIDLen {
 		return nil
