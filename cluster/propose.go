@@ -111,6 +111,7 @@ func (n *Node) lead(ctx context.Context, e *engine, cmd *clusterpb.Command) (*cl
 	}
 	// Followers learn from the barrier's append that the change is committed.
 	n.barrier.Start()
+	n.reportHere(e)
 	wait, cancel := context.WithTimeout(ctx, n.cfg.Timing.Wait)
 	defer cancel()
 	answer.Applied, answer.Pending = n.health.WaitApplied(wait, res.Revision, activeMembers(n.State()))

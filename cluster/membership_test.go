@@ -1,0 +1,345 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/muster-metrics/muster/cluster/door"
+	"github.com/muster-metrics/muster/cluster/pki"
+	"github.com/muster-metrics/muster/proto/clusterpb"
+	"github.com/muster-metrics/muster/ring"
+)
+
+func TestATokenLetsOneNodeInAndThatOneAgain(t *testing.T) {
+	b := newBed(t)
+	n1 := b.add("n1")
+	tokens := n1.init(InitRequest{Slots: 64}).JoinTokens
+	n2, n3 := b.add("n2"), b.add("n3")
+	n2.join(tokens[0], n1)
+	n2.join(tokens[0], n1) // harmless
+	n2.restart()
+	n2.join(tokens[0], n1)
+
+	var refused *RefusedError
+	err := n3.node.Join(n3.ctx(), JoinRequest{Token: tokens[0], Address: n1.address})
+	if !errors.As(err, &refused) || refused.Refusal.GetKind() != clusterpb.Refusal_DENIED || !strings.Contains(err.Error(), "n2") {
+		t.Errorf("n3 with the token of n2: %v, want DENIED, naming n2", err)
+	}
+	unknown, err := pki.NewToken(n1.node.credentials().CAs.Fingerprint())
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = n3.node.Join(n3.ctx(), JoinRequest{Token: unknown.Text(), Address: n1.address})
+	if !errors.As(err, &refused) || refused.Refusal.GetKind() != clusterpb.Refusal_DENIED {
+		t.Errorf("n3 with a token that nobody made: %v, want DENIED", err)
+	}
+	if n1.node.State().Member("n3") != nil {
+		t.Error("a refused node is a member")
+	}
+	// Through a node that has not the CA's key and does not lead.
+	n3.join(tokens[1], n2)
+	b.agree()
+	if err := n3.node.Join(n3.ctx(), JoinRequest{Token: otherCluster(t), Address: n1.address}); !errors.Is(err, ErrExists) {
+		t.Errorf("a member with another cluster's token: %v, want ErrExists", err)
+	}
+}
+
+// otherCluster is a token of a cluster that nobody knows.
+func otherCluster(t *testing.T) string {
+	t.Helper()
+	ca, err := pki.NewCA("c0ffee", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := pki.NewToken(ca.Fingerprint())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token.Text()
+}
+
+func TestATokenOfAnotherClusterIsNotSent(t *testing.T) {
+	b := newBed(t)
+	n1 := b.add("n1")
+	n1.init(InitRequest{Slots: 64})
+	n2 := b.add("n2")
+	var mismatch *door.MismatchError
+	err := n2.node.Join(n2.ctx(), JoinRequest{Token: otherCluster(t), Address: n1.address})
+	if !errors.As(err, &mismatch) {
+		t.Errorf("join with another cluster's token: %v, want a mismatch of CAs", err)
+	}
+}
+
+func TestANodeThatCannotBeReachedIsNoMember(t *testing.T) {
+	b := newBed(t)
+	n1 := b.add("n1")
+	tokens := n1.init(InitRequest{Slots: 64}).JoinTokens
+	n2 := b.add("n2")
+	n2.node.cfg.Advertise = func() string { return freeAddress(t) }
+	var refused *RefusedError
+	err := n2.node.Join(n2.ctx(), JoinRequest{Token: tokens[0], Address: n1.address})
+	if !errors.As(err, &refused) || refused.Refusal.GetField() != "address" {
+		t.Fatalf("join at a closed port: %v, want a refusal of the address", err)
+	}
+	n2.node.cfg.Advertise = func() string { return n1.address }
+	err = n2.node.Join(n2.ctx(), JoinRequest{Token: tokens[0], Address: n1.address})
+	if !errors.As(err, &refused) || refused.Refusal.GetField() != "address" {
+		t.Fatalf("join at another's address: %v, want a refusal of the address", err)
+	}
+	if n1.node.State().Member("n2") != nil || len(n1.node.engine.Load().raft.GetConfiguration().Configuration().Servers) != 1 {
+		t.Error("a node that cannot be reached left a trace")
+	}
+	n2.node.cfg.Advertise = func() string { return n2.address }
+	n2.join(tokens[0], n1)
+}
+
+func TestSlotsFollowTheNodesThatJoin(t *testing.T) {
+	for _, nodes := range []int{3, 5} {
+		t.Run(fmt.Sprint(nodes), func(t *testing.T) {
+			b := newBed(t)
+			n1 := b.add("n1")
+			var moves moveWatch
+			n1.node.OnChange(moves.see)
+			tokens := n1.init(InitRequest{Slots: 256, JoinTokens: nodes}).JoinTokens
+			for i := 1; i < nodes; i++ {
+				b.add(fmt.Sprintf("n%d", i+1)).join(tokens[i], b.nodes[i-1])
+			}
+			b.settled()
+			b.agree()
+			b.voters(3)
+			if moves.wrong != "" {
+				t.Error(moves.wrong)
+			}
+			if moves.steps == 0 {
+				t.Error("no slot has moved")
+			}
+		})
+	}
+}
+
+// moveWatch holds every change of a slot against the rules of a move.
+type moveWatch struct {
+	steps int
+	wrong string
+}
+
+func (w *moveWatch) see(c Change) {
+	for _, r := range c.New.Rings() {
+		old := c.Old.RingByID(r.Spec.GetId())
+		if old == nil {
+			continue
+		}
+		for i := range r.Table.Slots() {
+			before, after := old.Table.At(i), r.Table.At(i)
+			if before.Changed == after.Changed {
+				continue
+			}
+			w.steps++
+			come := 0
+			for k := range after.Replicas.Len() {
+				st := after.Replicas.At(k)
+				if before.Replicas.Has(st) {
+					continue
+				}
+				come++
+				if m := c.Old.Holder(st); m == nil || m.GetActivated() == 0 {
+					w.wrong = fmt.Sprintf("slot %d was given to store %d, which was not active", i, st)
+				}
+			}
+			if come > 1 {
+				w.wrong = fmt.Sprintf("slot %d got %d replicas in one step", i, come)
+			}
+			if !old.Table.Settled(i) {
+				w.wrong = fmt.Sprintf("slot %d moved with an open epoch", i)
+			}
+		}
+	}
+}
+
+func TestARemovedNodeIsRefusedByName(t *testing.T) {
+	b := newBed(t)
+	nodes := b.cluster(4, InitRequest{})
+	b.settled()
+	b.voters(3)
+	b.agree()
+	victim := b.nodes[3]
+	if victim == b.leader() {
+		victim = b.nodes[2]
+	}
+	others := slices.DeleteFunc(slices.Clone(nodes), func(n *bedNode) bool { return n == victim })
+	store := others[0].node.State().Member(victim.name).GetStore()
+
+	remove := &clusterpb.Command{Change: &clusterpb.Command_RemoveMember{RemoveMember: &clusterpb.RemoveMember{Name: victim.name, Force: true}}}
+	answer, err := others[0].node.Propose(others[0].ctx(), remove)
+	if err != nil || answer.GetRefusal().GetKind() != clusterpb.Refusal_UNSAFE {
+		t.Fatalf("removing a node that runs: %v, %v; want UNSAFE", answer, err)
+	}
+	victim.stop()
+	b.eventually("the stopped node may be removed", func() string {
+		answer, err := others[0].node.Propose(others[0].ctx(), remove)
+		if err != nil {
+			return err.Error()
+		}
+		return answer.GetRefusal().GetMessage()
+	})
+	b.settled()
+	b.agree()
+	st := others[0].node.State()
+	if st.Member(victim.name) != nil || !st.Lost(ring.Store(store)) || st.Removed(victim.name) == nil {
+		t.Error("the node is not removed")
+	}
+	b.eventually("raft has forgotten the node", func() string {
+		for _, s := range b.leader().node.engine.Load().raft.GetConfiguration().Configuration().Servers {
+			if nodeOf(s.ID) == victim.name {
+				return string(s.ID)
+			}
+		}
+		return ""
+	})
+	b.voters(3)
+
+	victim.start()
+	id := victim.node.credentials().Identity
+	keyHash := victim.node.credentials().KeyHash()
+	want := fmt.Sprintf("node %s was removed at revision %d", victim.name, st.Removed(victim.name).GetRevision())
+	for _, n := range others {
+		if err := n.node.authorize(id.Name, id.Incarnation, keyHash); err == nil || err.Error() != want {
+			t.Errorf("%s about the removed node: %v, want %q", n.name, err, want)
+		}
+		conn, err := victim.door.DialALPN(victim.ctx(), door.ProtocolRaft, n.address, n.name)
+		if err == nil {
+			// TLS lets the client finish first: the refusal shows with the first read.
+			_, err = conn.Read(make([]byte, 1))
+			_ = conn.Close()
+		}
+		if err == nil {
+			t.Errorf("%s lets the removed node in", n.name)
+		}
+	}
+	others[1].propose(putTenant("goes-on"))
+}
+
+func TestANodeMayMove(t *testing.T) {
+	b := newBed(t)
+	nodes := b.cluster(3, InitRequest{})
+	b.voters(3)
+	b.agree()
+	for _, n := range nodes {
+		n.stop()
+		n.address = fmt.Sprintf("127.41.%d.%d:0", b.net, 100+slices.Index(nodes, n))
+		n.start()
+		b.eventually("the new address of "+n.name, func() string {
+			for _, other := range nodes {
+				if got := other.node.State().Member(n.name).GetAddress(); got != n.address {
+					return fmt.Sprintf("%s has %s, want %s", other.name, got, n.address)
+				}
+			}
+			return ""
+		})
+		nodes[0].propose(putTenant("moved-" + n.name))
+	}
+	b.agree()
+}
+
+func TestAnEmptyDirectoryReplacesANode(t *testing.T) {
+	b := newBed(t)
+	nodes := b.cluster(3, InitRequest{JoinTokens: 4})
+	b.settled()
+	b.voters(3)
+	leader := b.leader()
+	lost := nodes[2]
+	if lost == leader {
+		lost = nodes[1]
+	}
+	tok, cmd := newNodeToken(t, leader.node)
+	leader.propose(cmd)
+	lost.stop()
+	lost.dir = filepath.Join(t.TempDir(), "empty")
+	lost.store = storeID(77)
+	lost.start()
+	err := lost.node.Join(lost.ctx(), JoinRequest{Token: tok, Address: leader.address})
+	var refused *RefusedError
+	if !errors.As(err, &refused) || refused.Refusal.GetKind() != clusterpb.Refusal_EXISTS {
+		t.Fatalf("an empty directory under a member's name: %v, want EXISTS", err)
+	}
+	if err := lost.node.Join(lost.ctx(), JoinRequest{Token: tok, Address: leader.address, Replace: true}); err != nil {
+		t.Fatal(err)
+	}
+	b.settled()
+	b.voters(3)
+	b.agree()
+}
+
+func newNodeToken(t *testing.T, n *Node) (string, *clusterpb.Command) {
+	t.Helper()
+	token, err := pki.NewToken(n.credentials().CAs.Fingerprint())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token.Text(), &clusterpb.Command{Change: &clusterpb.Command_CreateToken{CreateToken: &clusterpb.CreateToken{
+		Token: &clusterpb.Token{
+			Id: token.ID, Hash: token.Hash(), Role: clusterpb.TokenRole_ROLE_NODE,
+			ExpiresMs: time.Now().Add(time.Hour).UnixMilli(),
+		},
+	}}}
+}
+
+func TestANodeListMovesSlotsOnlyWhenAsked(t *testing.T) {
+	b := newBed(t)
+	nodes := b.cluster(4, InitRequest{})
+	b.settled()
+	put := func(list ...string) *clusterpb.Command {
+		return &clusterpb.Command{Change: &clusterpb.Command_PutRing{PutRing: &clusterpb.PutRing{
+			Name: "hard", Tenants: []string{"tenant-a"}, ReplicationFactor: 2, Nodes: list, Slots: 64,
+		}}}
+	}
+	nodes[1].propose(put("n1", "n2"))
+	on := func(list ...string) string {
+		st := nodes[2].node.State()
+		r := st.Ring("hard")
+		for i := range r.Table.Slots() {
+			s := r.Table.At(i).Replicas
+			for k := range s.Len() {
+				if name := st.Holder(s.At(k)).GetName(); !slices.Contains(list, name) {
+					return fmt.Sprintf("slot %d is on %s", i, name)
+				}
+			}
+			if s.Len() != 2 {
+				return fmt.Sprintf("slot %d has %d replicas", i, s.Len())
+			}
+		}
+		return ""
+	}
+	b.agree()
+	if wrong := on("n1", "n2"); wrong != "" {
+		t.Fatal(wrong)
+	}
+	nodes[1].propose(put("n3", "n4"))
+	// A few rounds of the leader later nothing has moved.
+	for range 5 {
+		nodes[2].propose(putTenant("x"))
+		b.agree()
+	}
+	if wrong := on("n1", "n2"); wrong != "" {
+		t.Fatal("moved without being asked: " + wrong)
+	}
+	follower := nodes[0]
+	if follower == b.leader() {
+		follower = nodes[1]
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := follower.node.Rebalance(ctx, "hard"); err != nil {
+		t.Fatal(err)
+	}
+	b.agree()
+	if wrong := on("n3", "n4"); wrong != "" {
+		t.Fatal("after the rebalance: " + wrong)
+	}
+}
