@@ -1,0 +1,390 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+)
+
+func clusterCommand(std stdio) *cli.Command {
+	return &cli.Command{
+		Name:  "cluster",
+		Usage: "create it, join it, see how it is",
+		Subcommands: []*cli.Command{
+			clusterInit(std), clusterJoin(std), clusterStatus(std), clusterMembers(std),
+			clusterEvents(std), clusterRemove(std), clusterSet(std), clusterTransfer(std),
+		},
+	}
+}
+
+// mutationFlags are those of every command that changes something.
+func mutationFlags(more ...cli.Flag) []cli.Flag {
+	return append(more,
+		&cli.BoolFlag{Name: "dry-run", Usage: "check and say what would happen, change nothing"},
+		&cli.Int64Flag{Name: "if-version", Usage: "change it only if this is its version (0: only if it does not exist)", Value: -1},
+	)
+}
+
+// mutation fills a request with what the mutation flags say.
+func mutation(c *cli.Context, r request) request {
+	r.dryRun = c.Bool("dry-run")
+	if v := c.Int64("if-version"); v >= 0 {
+		r.ifVersion = &v
+	}
+	return r
+}
+
+// applied is the answer of every mutation.
+type applied struct {
+	Revision uint64   `json:"revision"`
+	Applied  []string `json:"applied"`
+	Pending  []string `json:"pending"`
+	DryRun   bool     `json:"dry_run,omitempty"`
+}
+
+// said tells a person what a mutation did.
+func (s stdio) said(what string, a applied) {
+	if a.DryRun {
+		s.printf("dry run: %s would be done\n", what)
+		return
+	}
+	s.printf("%s at revision %d, applied on %s\n", what, a.Revision, list(a.Applied, "no node yet"))
+	if len(a.Pending) > 0 {
+		s.notef("not yet applied on %s\n", strings.Join(a.Pending, ", "))
+	}
+}
+
+func list(names []string, none string) string {
+	if len(names) == 0 {
+		return none
+	}
+	return strings.Join(names, ", ")
+}
+
+// act sends one mutation and prints its answer.
+func act(c *cli.Context, std stdio, what string, r request) error {
+	cl, err := newClient(c)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(c.Context, commandTimeout)
+	defer cancel()
+	raw, _, err := cl.raw(ctx, mutation(c, r))
+	if err != nil {
+		return err
+	}
+	if wantsJSON(c) {
+		return std.json(json.RawMessage(raw))
+	}
+	var a applied
+	if len(raw) > 0 {
+		if err := json.Unmarshal(raw, &a); err != nil {
+			return fmt.Errorf("read the answer: %w", err)
+		}
+	}
+	std.said(what, a)
+	return nil
+}
+
+// oneArg is the command's only argument.
+func oneArg(c *cli.Context, name string) (string, error) {
+	if c.NArg() != 1 || c.Args().First() == "" {
+		return "", usageError(fmt.Errorf("muster %s wants one argument: %s", c.Command.HelpName, name))
+	}
+	return c.Args().First(), nil
+}
+
+func noArgs(c *cli.Context) error {
+	if c.NArg() > 0 {
+		return usageError(fmt.Errorf("%q: no argument is wanted here", c.Args().First()))
+	}
+	return nil
+}
+
+type initAnswer struct {
+	Cluster    string   `json:"cluster"`
+	ID         string   `json:"id"`
+	Node       string   `json:"node"`
+	JoinTokens []string `json:"join_tokens"`
+}
+
+func clusterInit(std stdio) *cli.Command {
+	return &cli.Command{
+		Name:  "init",
+		Usage: "create the cluster on this node, exactly once",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "name", Usage: "name of the cluster (default: made up)"},
+			&cli.IntFlag{Name: "replication-factor", Value: 3, Usage: "copies of each sample"},
+			&cli.StringFlag{Name: "tenant-auth", Value: "token", Usage: "how a tenant proves who it is: token, header or certificate"},
+			&cli.StringFlag{Name: "tenant-label", Value: "tenant_id", Usage: "label that names the tenant in blocks and for queriers; fixed from here on"},
+			&cli.StringFlag{Name: "replica-label", Value: "receive_replica", Usage: "label that names the node; fixed from here on"},
+			&cli.IntFlag{Name: "join-tokens", Usage: "join tokens to print (default: replication factor less one, at least 2)"},
+		},
+		Action: func(c *cli.Context) error {
+			if err := noArgs(c); err != nil {
+				return err
+			}
+			cl, err := newClient(c)
+			if err != nil {
+				return err
+			}
+			ctx, cancel := context.WithTimeout(c.Context, commandTimeout)
+			defer cancel()
+			var a initAnswer
+			err = cl.do(ctx, request{method: http.MethodPost, path: "/api/v1/cluster/init", body: map[string]any{
+				"name": c.String("name"), "replication_factor": c.Int("replication-factor"),
+				"tenant_auth": c.String("tenant-auth"), "tenant_label": c.String("tenant-label"),
+				"replica_label": c.String("replica-label"), "join_tokens": c.Int("join-tokens"),
+			}}, &a)
+			if err != nil {
+				return err
+			}
+			if wantsJSON(c) {
+				return std.json(a)
+			}
+			return sayInit(ctx, std, cl, c.Int("replication-factor"), a)
+		},
+	}
+}
+
+// sayInit prints one join line for each further node.
+func sayInit(ctx context.Context, std stdio, cl *client, rf int, a initAnswer) error {
+	var st statusAnswer
+	if err := cl.do(ctx, request{method: http.MethodGet, path: "/api/v1/cluster/status"}, &st); err != nil {
+		return err
+	}
+	address := "HOST:19391"
+	for _, n := range st.Nodes {
+		if n.Name == a.Node {
+			address = n.Address
+		}
+	}
+	std.printf("Cluster %s (%s) created; %s is its first node.\n", a.Cluster, a.ID, a.Node)
+	if rf > 1 {
+		std.printf("Writes are refused until enough nodes for replication factor %d have joined.\n", rf)
+	}
+	std.printf("\nOn each further node, start `muster server` and run one of these lines (each token serves one node, for an hour):\n\n")
+	for _, t := range a.JoinTokens {
+		std.printf("  muster cluster join --token %s %s\n", t, address)
+	}
+	std.printf("\nMore tokens: muster token create --role node. How it is: muster cluster status.\n")
+	return nil
+}
+
+func clusterJoin(std stdio) *cli.Command {
+	return &cli.Command{
+		Name:      "join",
+		Usage:     "make this node a member; returns when it is active",
+		ArgsUsage: "HOST:PORT",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "token", Usage: "join token that `cluster init` or `token create --role node` printed"},
+			&cli.StringFlag{Name: "join-token-file", Usage: "file with the join token"},
+			&cli.BoolFlag{Name: "replace", Usage: "this node had another data folder before; that one is lost"},
+			&cli.DurationFlag{Name: "timeout", Value: 5 * time.Minute, Usage: "how long to wait until it is active"},
+		},
+		Action: func(c *cli.Context) error {
+			address, err := oneArg(c, "HOST:PORT of a member")
+			if err != nil {
+				return err
+			}
+			token := c.String("token")
+			if f := c.String("join-token-file"); f != "" {
+				b, err := os.ReadFile(f)
+				if err != nil {
+					return fmt.Errorf("read the join token: %w", err)
+				}
+				token = strings.TrimSpace(string(b))
+			}
+			if token == "" {
+				return usageError(errors.New("muster cluster join wants --token or --join-token-file"))
+			}
+			cl, err := newClient(c)
+			if err != nil {
+				return err
+			}
+			ctx, cancel := context.WithTimeout(c.Context, c.Duration("timeout"))
+			defer cancel()
+			var a struct {
+				Cluster string `json:"cluster"`
+				Node    string `json:"node"`
+			}
+			if !wantsJSON(c) {
+				std.notef("joining through %s ...\n", address)
+			}
+			raw, _, err := cl.raw(ctx, request{method: http.MethodPost, path: "/api/v1/cluster/join", body: map[string]any{
+				"token": token, "address": address, "replace": c.Bool("replace"),
+			}})
+			if err != nil {
+				return err
+			}
+			if wantsJSON(c) {
+				return std.json(json.RawMessage(raw))
+			}
+			if err := json.Unmarshal(raw, &a); err != nil {
+				return fmt.Errorf("read the answer: %w", err)
+			}
+			std.printf("%s is an active member of %s.\n", a.Node, a.Cluster)
+			return nil
+		},
+	}
+}
+
+func clusterMembers(std stdio) *cli.Command {
+	return &cli.Command{
+		Name:  "members",
+		Usage: "list the members as they are recorded",
+		Action: func(c *cli.Context) error {
+			cl, err := newClient(c)
+			if err != nil {
+				return err
+			}
+			raw, _, err := cl.raw(c.Context, request{method: http.MethodGet, path: "/api/v1/cluster/members"})
+			if err != nil {
+				return err
+			}
+			if wantsJSON(c) {
+				return std.json(json.RawMessage(raw))
+			}
+			var a struct {
+				Members []struct {
+					Name        string `json:"name"`
+					Incarnation uint64 `json:"incarnation"`
+					Address     string `json:"address"`
+					Zone        string `json:"zone"`
+					State       string `json:"state"`
+					Weight      uint32 `json:"weight"`
+					Store       string `json:"store"`
+					Version     uint64 `json:"version"`
+				} `json:"members"`
+			}
+			if err := json.Unmarshal(raw, &a); err != nil {
+				return err
+			}
+			rows := make([][]string, 0, len(a.Members))
+			for _, m := range a.Members {
+				rows = append(rows, []string{m.Name, m.Address, dash(m.Zone), m.State, fmt.Sprint(m.Weight), fmt.Sprint(m.Incarnation), m.Store, fmt.Sprint(m.Version)})
+			}
+			std.table([]string{"NODE", "ADDRESS", "ZONE", "STATE", "WEIGHT", "INCARNATION", "STORE", "VERSION"}, rows)
+			return nil
+		},
+	}
+}
+
+func clusterEvents(std stdio) *cli.Command {
+	return &cli.Command{
+		Name:  "events",
+		Usage: "who changed what, and when",
+		Flags: []cli.Flag{&cli.StringFlag{Name: "since", Usage: "only the last such time, 24h or 7d"}},
+		Action: func(c *cli.Context) error {
+			cl, err := newClient(c)
+			if err != nil {
+				return err
+			}
+			q := url.Values{}
+			if s := c.String("since"); s != "" {
+				q.Set("since", s)
+			}
+			raw, _, err := cl.raw(c.Context, request{method: http.MethodGet, path: "/api/v1/cluster/events", query: q})
+			if err != nil {
+				return err
+			}
+			if wantsJSON(c) {
+				return std.json(json.RawMessage(raw))
+			}
+			var a struct {
+				Events []struct {
+					Revision uint64 `json:"revision"`
+					Time     string `json:"time"`
+					Actor    string `json:"actor"`
+					Action   string `json:"action"`
+					Object   string `json:"object"`
+					Detail   string `json:"detail"`
+				} `json:"events"`
+			}
+			if err := json.Unmarshal(raw, &a); err != nil {
+				return err
+			}
+			rows := make([][]string, 0, len(a.Events))
+			for _, e := range a.Events {
+				rows = append(rows, []string{fmt.Sprint(e.Revision), e.Time, dash(e.Actor), e.Action, e.Object, e.Detail})
+			}
+			std.table([]string{"REVISION", "TIME", "WHO", "WHAT", "OBJECT", "DETAIL"}, rows)
+			return nil
+		},
+	}
+}
+
+func clusterRemove(std stdio) *cli.Command {
+	return &cli.Command{
+		Name:      "remove",
+		Usage:     "take a stopped node out for good",
+		ArgsUsage: "NODE",
+		Flags: mutationFlags(
+			&cli.BoolFlag{Name: "force", Usage: "the node is down and will not come back: its copy is given up"},
+		),
+		Action: func(c *cli.Context) error {
+			node, err := oneArg(c, "the node's name")
+			if err != nil {
+				return err
+			}
+			q := url.Values{}
+			if c.Bool("force") {
+				q.Set("force", "true")
+			}
+			return act(c, std, "removed "+node, request{method: http.MethodDelete, path: "/api/v1/cluster/members/" + url.PathEscape(node), query: q})
+		},
+	}
+}
+
+func clusterSet(std stdio) *cli.Command {
+	return &cli.Command{
+		Name:      "set",
+		Usage:     "change a node's weight or zone",
+		ArgsUsage: "NODE",
+		Flags: mutationFlags(
+			&cli.UintFlag{Name: "weight", Usage: "relative share of slots; 100 is the usual one"},
+			&cli.StringFlag{Name: "zone", Usage: "failure zone"},
+		),
+		Action: func(c *cli.Context) error {
+			node, err := oneArg(c, "the node's name")
+			if err != nil {
+				return err
+			}
+			body := map[string]any{}
+			if c.IsSet("weight") {
+				body["weight"] = c.Uint("weight")
+			}
+			if c.IsSet("zone") {
+				body["zone"] = c.String("zone")
+			}
+			return act(c, std, "set "+node, request{method: http.MethodPut, path: "/api/v1/cluster/members/" + url.PathEscape(node), body: body})
+		},
+	}
+}
+
+func clusterTransfer(std stdio) *cli.Command {
+	return &cli.Command{
+		Name:      "transfer-leader",
+		Usage:     "hand leadership to another voter",
+		ArgsUsage: "[NODE]",
+		Flags:     mutationFlags(),
+		Action: func(c *cli.Context) error {
+			return act(c, std, "leadership handed over", request{method: http.MethodPost, path: "/api/v1/cluster/leader", body: map[string]any{"node": c.Args().First()}})
+		},
+	}
+}
+
+func dash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}

@@ -1,0 +1,88 @@
+// Muster is a clustered, multi-tenant receiver for Prometheus remote write.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
+)
+
+// version is set by the linker.
+var version = "dev"
+
+func main() {
+	// Everything this process makes is its user's alone.
+	syscall.Umask(0o077)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args, stdio{os.Stdout, os.Stderr})
+	stop()
+	os.Exit(code)
+}
+
+// run is main without the process: it returns the exit code.
+func run(ctx context.Context, argv []string, std stdio) int {
+	app := newApp(std)
+	args, err := arrange(app, argv)
+	if err == nil {
+		err = app.RunContext(ctx, args)
+	} else {
+		err = usageError(err)
+	}
+	return report(std, argv, err)
+}
+
+func newApp(std stdio) *cli.App {
+	return &cli.App{
+		Name:                 "muster",
+		Usage:                "a clustered, multi-tenant receiver for Prometheus remote write",
+		Version:              version,
+		HideVersion:          true,
+		EnableBashCompletion: true,
+		Writer:               std.out,
+		ErrWriter:            std.err,
+		Flags:                globalFlags(),
+		ExitErrHandler:       func(*cli.Context, error) {}, // report prints, run exits
+		OnUsageError: func(_ *cli.Context, err error, _ bool) error {
+			return usageError(err)
+		},
+		Commands: []*cli.Command{
+			serverCommand(std),
+			clusterCommand(std),
+			ringCommand(std),
+			tenantCommand(std),
+			tokenCommand(std),
+			settingsCommand(std),
+			queryCommand(std),
+			demoCommand(std),
+			versionCommand(std),
+		},
+	}
+}
+
+// globalFlags may stand anywhere on the command line.
+func globalFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "data-dir", Usage: "folder of the node's data (default: /var/lib/muster where it exists, else ./data)", EnvVars: []string{"MUSTER_DATA_DIR"}},
+		&cli.StringFlag{Name: "server", Usage: "operator door of a node, https://host:10902; without it the socket in the data folder is used", EnvVars: []string{"MUSTER_SERVER"}},
+		&cli.StringFlag{Name: "token-file", Usage: "file with an operator token, for --server", EnvVars: []string{"MUSTER_TOKEN_FILE"}},
+		&cli.StringFlag{Name: "ca-file", Usage: "CA certificates for --server; without it the token names the CA", EnvVars: []string{"MUSTER_CA_FILE"}},
+		&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "text or json", Value: "text"},
+	}
+}
+
+func versionCommand(std stdio) *cli.Command {
+	return &cli.Command{
+		Name:  "version",
+		Usage: "print the version",
+		Action: func(c *cli.Context) error {
+			if wantsJSON(c) {
+				return std.json(map[string]string{"version": version})
+			}
+			std.printf("muster %s\n", version)
+			return nil
+		},
+	}
+}

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/urfave/cli/v2"
+)
+
+// Exit codes of every command.
+const (
+	exitOK        = 0
+	exitFailed    = 1
+	exitUsage     = 2
+	exitUnhealthy = 3
+	exitConflict  = 4
+	exitDenied    = 5
+	exitNoLeader  = 6
+)
+
+// stdio is where data and where errors and progress go.
+type stdio struct{ out, err io.Writer }
+
+func (s stdio) printf(format string, args ...any) { fmt.Fprintf(s.out, format, args...) }
+func (s stdio) notef(format string, args ...any)  { fmt.Fprintf(s.err, format, args...) }
+
+// json prints v as one indented document.
+func (s stdio) json(v any) error {
+	enc := json.NewEncoder(s.out)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+// table prints rows under a heading, in columns.
+func (s stdio) table(heading []string, rows [][]string) {
+	w := tabwriter.NewWriter(s.out, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(w, strings.Join(heading, "\t"))
+	for _, r := range rows {
+		fmt.Fprintln(w, strings.Join(r, "\t"))
+	}
+	_ = w.Flush()
+}
+
+// failure is an error with what an operator needs to go on.
+type failure struct {
+	Code  int    `json:"-"`
+	Text  string `json:"error"`
+	Node  string `json:"node,omitempty"`
+	Since string `json:"since,omitempty"`
+	Next  string `json:"next,omitempty"`
+	Field string `json:"field,omitempty"`
+	cause error
+}
+
+func (f *failure) Error() string { return f.Text }
+func (f *failure) Unwrap() error { return f.cause }
+
+func usageError(err error) error {
+	return &failure{Code: exitUsage, Text: err.Error(), Next: "see `muster help`", cause: err}
+}
+
+// errQuiet ends a command with a code after it has said everything itself.
+type errQuiet struct{ code int }
+
+func (e errQuiet) Error() string { return fmt.Sprintf("exit %d", e.code) }
+
+// report prints err to the person or program that asked and returns the code.
+func report(std stdio, argv []string, err error) int {
+	var quiet errQuiet
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &quiet):
+		return quiet.code
+	}
+	f := &failure{Code: exitFailed, Text: err.Error()}
+	errors.As(err, &f)
+	if f.Text != err.Error() && !errors.As(err, new(*failure)) {
+		f.Text = err.Error()
+	}
+	if argsWantJSON(argv) {
+		enc := json.NewEncoder(std.err)
+		_ = enc.Encode(f)
+		return f.Code
+	}
+	std.notef("muster: %s\n", f.Text)
+	if f.Since != "" {
+		std.notef("  since: %s\n", f.Since)
+	}
+	if f.Next != "" {
+		std.notef("  next:  %s\n", f.Next)
+	}
+	return f.Code
+}
+
+func wantsJSON(c *cli.Context) bool { return c.String("output") == "json" }
+
+// argsWantJSON looks at the words themselves: errors in them must be told, too.
+func argsWantJSON(argv []string) bool {
+	for i, a := range argv {
+		if slices.Contains([]string{"-o=json", "--o=json", "--output=json", "-output=json"}, a) {
+			return true
+		}
+		if (a == "-o" || a == "--output" || a == "--o") && i+1 < len(argv) && argv[i+1] == "json" {
+			return true
+		}
+	}
+	return false
+}

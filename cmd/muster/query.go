@@ -1,0 +1,164 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+)
+
+func queryCommand(std stdio) *cli.Command {
+	return &cli.Command{
+		Name:      "query",
+		Usage:     "ask for samples in PromQL",
+		ArgsUsage: "'EXPR'",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "tenant", Aliases: []string{"t"}, Usage: "tenant whose series are asked"},
+			&cli.BoolFlag{Name: "all-tenants", Usage: "ask all tenants; the tenant label is added"},
+			&cli.BoolFlag{Name: "partial", Usage: "take an incomplete answer, with a warning"},
+			&cli.StringFlag{Name: "time", Usage: "at this time (RFC 3339 or Unix seconds; default now)"},
+			&cli.StringFlag{Name: "start", Usage: "first time of a range"},
+			&cli.StringFlag{Name: "end", Usage: "last time of a range (default now)"},
+			&cli.StringFlag{Name: "step", Usage: "step of a range", Value: "1m"},
+		},
+		Action: func(c *cli.Context) error {
+			expr, err := oneArg(c, "an expression, in quotes")
+			if err != nil {
+				return err
+			}
+			if (c.String("tenant") == "") == !c.Bool("all-tenants") {
+				return usageError(errors.New("muster query wants -t TENANT or --all-tenants"))
+			}
+			cl, err := newClient(c)
+			if err != nil {
+				return err
+			}
+			path, q := queryParams(c, expr)
+			raw, head, err := cl.raw(c.Context, request{method: http.MethodGet, path: path, query: q})
+			if err != nil {
+				return err
+			}
+			if wantsJSON(c) {
+				return std.json(json.RawMessage(raw))
+			}
+			if head.Get("Muster-Complete") != "true" {
+				std.notef("the answer is incomplete\n")
+			}
+			return std.samples(raw)
+		},
+	}
+}
+
+func queryParams(c *cli.Context, expr string) (string, url.Values) {
+	q := url.Values{"query": {expr}}
+	path := "/api/v1/query"
+	if c.IsSet("start") {
+		path = "/api/v1/query_range"
+		q.Set("start", c.String("start"))
+		q.Set("step", c.String("step"))
+		end := c.String("end")
+		if end == "" {
+			end = time.Now().UTC().Format(time.RFC3339)
+		}
+		q.Set("end", end)
+	} else if c.IsSet("time") {
+		q.Set("time", c.String("time"))
+	}
+	if t := c.String("tenant"); t != "" {
+		q.Set("tenant", t)
+	}
+	if c.Bool("partial") {
+		q.Set("partial_response", "true")
+	}
+	return path, q
+}
+
+// samples prints Prometheus' answer as a person reads it.
+func (s stdio) samples(raw []byte) error {
+	var a struct {
+		Warnings []string `json:"warnings"`
+		Data     struct {
+			ResultType string          `json:"resultType"`
+			Result     json.RawMessage `json:"result"`
+		} `json:"data"`
+	}
+	if err := json.Unmarshal(raw, &a); err != nil {
+		return fmt.Errorf("read the answer: %w", err)
+	}
+	for _, w := range a.Warnings {
+		s.notef("warning: %s\n", w)
+	}
+	switch a.Data.ResultType {
+	case "vector":
+		return s.vector(a.Data.Result)
+	case "matrix":
+		return s.matrix(a.Data.Result)
+	default:
+		var pair [2]any
+		if err := json.Unmarshal(a.Data.Result, &pair); err != nil {
+			return err
+		}
+		s.printf("%v\n", pair[1])
+		return nil
+	}
+}
+
+func (s stdio) vector(raw json.RawMessage) error {
+	var v []struct {
+		Metric map[string]string `json:"metric"`
+		Value  [2]any            `json:"value"`
+	}
+	if err := json.Unmarshal(raw, &v); err != nil {
+		return err
+	}
+	for _, e := range v {
+		s.printf("%s  %v\n", series(e.Metric), e.Value[1])
+	}
+	if len(v) == 0 {
+		s.notef("no series\n")
+	}
+	return nil
+}
+
+func (s stdio) matrix(raw json.RawMessage) error {
+	var m []struct {
+		Metric map[string]string `json:"metric"`
+		Values [][2]any          `json:"values"`
+	}
+	if err := json.Unmarshal(raw, &m); err != nil {
+		return err
+	}
+	for _, e := range m {
+		s.printf("%s\n", series(e.Metric))
+		for _, v := range e.Values {
+			at, _ := v[0].(float64)
+			s.printf("  %s  %v\n", time.UnixMilli(int64(at*1000)).UTC().Format(time.RFC3339), v[1])
+		}
+	}
+	return nil
+}
+
+// series writes a label set as PromQL does.
+func series(metric map[string]string) string {
+	var b strings.Builder
+	b.WriteString(metric["__name__"])
+	b.WriteByte('{')
+	first := true
+	for _, k := range sortedKeys(metric) {
+		if k == "__name__" {
+			continue
+		}
+		if !first {
+			b.WriteString(", ")
+		}
+		first = false
+		fmt.Fprintf(&b, "%s=%q", k, metric[k])
+	}
+	b.WriteByte('}')
+	return b.String()
+}

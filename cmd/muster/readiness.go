@@ -1,0 +1,84 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/muster-metrics/muster/proto/clusterpb"
+)
+
+// maxClockOffset is how far this node's clock may lie from the cluster's.
+const maxClockOffset = 30 * time.Second
+
+// readiness is why a node is not ready. It does not depend on the leader.
+type readiness struct {
+	node *node
+
+	mu       sync.Mutex
+	replayed bool
+	draining bool
+}
+
+func (r *readiness) setReplayed() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.replayed = true
+}
+
+func (r *readiness) setDraining() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.draining = true
+}
+
+// failed lists the checks that fail, a line each.
+func (r *readiness) failed() []string {
+	r.mu.Lock()
+	replayed, draining := r.replayed, r.draining
+	r.mu.Unlock()
+	var lines []string
+	st := r.node.cluster.State()
+	switch {
+	case st.Cluster() == nil:
+		return []string{"belongs to no cluster: run `muster cluster init` here, or `muster cluster join`"}
+	case st.Removed(r.node.cfg.Name) != nil && st.Member(r.node.cfg.Name) == nil:
+		lines = append(lines, fmt.Sprintf("was removed from the cluster at revision %d", st.Removed(r.node.cfg.Name).GetRevision()))
+	case st.Member(r.node.cfg.Name) == nil:
+		lines = append(lines, "is not a member yet")
+	case st.Member(r.node.cfg.Name).GetState() == clusterpb.MemberState_JOINING:
+		lines = append(lines, "is joining")
+	}
+	if !replayed {
+		lines = append(lines, "tenants' logs are being replayed")
+	}
+	if off := r.node.cluster.ClockOffset(); off > maxClockOffset || off < -maxClockOffset {
+		lines = append(lines, fmt.Sprintf("the clock is %v off the cluster's median", off.Round(time.Second)))
+	}
+	if draining {
+		lines = append(lines, "is stopping")
+	}
+	return lines
+}
+
+// err is nil when the node is ready.
+func (r *readiness) err() error {
+	if lines := r.failed(); len(lines) > 0 {
+		return fmt.Errorf("not ready: %s", lines[0])
+	}
+	return nil
+}
+
+// ServeHTTP answers /-/ready.
+func (r *readiness) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+	lines := r.failed()
+	if len(lines) == 0 {
+		fmt.Fprintln(w, "ready")
+		return
+	}
+	w.WriteHeader(http.StatusServiceUnavailable)
+	for _, l := range lines {
+		fmt.Fprintln(w, l)
+	}
+}

@@ -1,0 +1,33 @@
+package main
+
+import (
+	"golang.org/x/sys/unix"
+
+	"github.com/muster-metrics/muster/proto/clusterpb"
+)
+
+// localReport is what this node tells the leader of its rooms.
+type localReport struct{ node *node }
+
+func (r localReport) Report(out *clusterpb.Report) {
+	n := r.node
+	out.Announced = n.ingest.Announced()
+	out.Series = int64(n.tsdb.Stats().Series)
+	if free, err := diskFree(n.folder.path); err == nil {
+		out.DiskFreeBytes = free
+	}
+	lines := n.ready.failed()
+	out.Ready = len(lines) == 0
+	if !out.Ready {
+		out.NotReadyReason = lines[0]
+	}
+}
+
+// diskFree is what a process without privileges may still write, in bytes.
+func diskFree(path string) (int64, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(path, &st); err != nil {
+		return 0, err
+	}
+	return int64(st.Bavail) * st.Bsize, nil
+}

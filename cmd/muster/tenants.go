@@ -1,0 +1,52 @@
+package main
+
+import (
+	"time"
+
+	"github.com/muster-metrics/muster/cluster"
+	"github.com/muster-metrics/muster/proto/clusterpb"
+	"github.com/muster-metrics/muster/tsdb"
+)
+
+// tenantChanges is what a change means to tsdb: the settings of the tenants
+// that live, and the keys whose life is over.
+func tenantChanges(c cluster.Change) (set []tsdb.Settings, gone []tsdb.Key) {
+	if c.Keys.AllTenants || c.Keys.Settings || c.Old == nil {
+		c.New.WalkTenants("", func(t *clusterpb.Tenant) bool {
+			set = append(set, settingsOf(c.New, t))
+			return true
+		})
+		if c.Old != nil {
+			c.Old.WalkTenants("", func(t *clusterpb.Tenant) bool {
+				gone = appendGone(gone, t, c.New.Tenant(t.GetId()))
+				return true
+			})
+		}
+		return set, gone
+	}
+	for _, id := range c.Keys.Tenants {
+		now := c.New.Tenant(id)
+		if now != nil {
+			set = append(set, settingsOf(c.New, now))
+		}
+		gone = appendGone(gone, c.Old.Tenant(id), now)
+	}
+	return set, gone
+}
+
+func appendGone(gone []tsdb.Key, old, now *clusterpb.Tenant) []tsdb.Key {
+	if old == nil || now.GetIncarnation() == old.GetIncarnation() {
+		return gone
+	}
+	return append(gone, tsdb.Key{Tenant: old.GetId(), Incarnation: old.GetIncarnation()})
+}
+
+func settingsOf(st *cluster.State, t *clusterpb.Tenant) tsdb.Settings {
+	c := st.TenantConfig(t)
+	return tsdb.Settings{
+		Key:              tsdb.Key{Tenant: t.GetId(), Incarnation: t.GetIncarnation()},
+		Retention:        time.Duration(c.Retention) * time.Millisecond,
+		OutOfOrderWindow: time.Duration(c.OutOfOrderWindow) * time.Millisecond,
+		FutureWindow:     time.Duration(c.FutureWindow) * time.Millisecond,
+	}
+}

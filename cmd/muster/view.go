@@ -1,0 +1,85 @@
+package main
+
+import (
+	"time"
+
+	"github.com/muster-metrics/muster/cluster"
+	"github.com/muster-metrics/muster/ingest"
+	"github.com/muster-metrics/muster/proto/clusterpb"
+	"github.com/muster-metrics/muster/ring"
+)
+
+// views makes ingest's view of each state, and keeps what stays the same
+// between two of them: a ring's table is looked at once.
+type views struct {
+	storeID [16]byte
+	clock   func() time.Duration
+	rings   map[uint64]*ingest.Ring
+}
+
+func newViews(storeID [16]byte, clock func() time.Duration) *views {
+	return &views{storeID: storeID, clock: clock, rings: map[uint64]*ingest.Ring{}}
+}
+
+// of is the view of st. It is called in the order of the revisions.
+func (v *views) of(st *cluster.State) *ingest.View {
+	rings := make(map[uint64]*ingest.Ring, len(st.Rings()))
+	for _, r := range st.Rings() {
+		id := r.Spec.GetId()
+		if old := v.rings[id]; old != nil && old.Table == r.Table && old.Name == r.Spec.GetName() {
+			rings[id] = old
+			continue
+		}
+		rings[id] = ingest.NewRing(id, r.Spec.GetName(), r.Table)
+	}
+	v.rings = rings
+	view := &ingest.View{
+		Revision:    st.Revision(),
+		AutoCreate:  st.Settings().GetAutoCreateTenants(),
+		Tenant:      func(id string) (ingest.Tenant, bool) { return tenantOf(st, id) },
+		Ring:        func(id uint64) *ingest.Ring { return rings[id] },
+		Store:       func(s ring.Store) (ingest.Peer, bool) { return peerOf(st, s) },
+		ClockOffset: v.clock,
+	}
+	if own := st.StoreByID(v.storeID[:]); own != nil && own.GetLost() == 0 {
+		view.Self = ring.Store(own.GetNumber())
+	}
+	if st.Cluster() == nil {
+		view.NotReady = "this node belongs to no cluster yet: run `muster cluster init` or `muster cluster join`"
+	}
+	return view
+}
+
+func tenantOf(st *cluster.State, id string) (ingest.Tenant, bool) {
+	t := st.Tenant(id)
+	if t == nil {
+		return ingest.Tenant{}, false
+	}
+	c := st.TenantConfig(t)
+	return ingest.Tenant{
+		Incarnation:      t.GetIncarnation(),
+		Ring:             t.GetRoute().GetRing(),
+		Routed:           t.GetRoute().GetFrom(),
+		Suspended:        t.GetState() == clusterpb.TenantState_TENANT_SUSPENDED,
+		OutOfOrderWindow: time.Duration(c.OutOfOrderWindow) * time.Millisecond,
+		FutureWindow:     time.Duration(c.FutureWindow) * time.Millisecond,
+		Limits: ingest.Limits{
+			RequestBytes:      c.Limits.RequestBytes,
+			SeriesPerRequest:  c.Limits.SeriesPerRequest,
+			SamplesPerRequest: c.Limits.SamplesPerRequest,
+			LabelNames:        c.Limits.LabelNamesPerSeries,
+			LabelNameLength:   c.Limits.LabelNameLength,
+			LabelValueLength:  c.Limits.LabelValueLength,
+		},
+	}, true
+}
+
+func peerOf(st *cluster.State, s ring.Store) (ingest.Peer, bool) {
+	m := st.Holder(s)
+	if m == nil {
+		return ingest.Peer{}, false
+	}
+	p := ingest.Peer{Node: m.GetName()}
+	copy(p.ID[:], st.Store(s).GetId())
+	return p, true
+}

@@ -1,0 +1,240 @@
+// Bench measures what a cluster of muster processes needs for a million
+// acknowledged samples, by the system's own accounting, on three and on five
+// nodes at replication factor 3. A query afterwards counts the samples back.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"net/http"
+	"os"
+	"os/signal"
+	"runtime"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/muster-metrics/muster/cmd/muster/fleet"
+)
+
+type options struct {
+	binary   string
+	nodes    []int
+	series   int
+	labels   int
+	perReq   int
+	inFlight int
+	rounds   int
+	factor   int
+	keep     bool
+}
+
+func main() {
+	var o options
+	nodes := flag.String("nodes", "3,5", "sizes of the clusters")
+	flag.StringVar(&o.binary, "muster", "build/muster", "the binary")
+	flag.IntVar(&o.series, "series", 100_000, "active series")
+	flag.IntVar(&o.labels, "labels", 10, "labels of each")
+	flag.IntVar(&o.perReq, "samples-per-request", 2000, "samples in a request")
+	flag.IntVar(&o.inFlight, "in-flight", 8, "requests under way")
+	flag.IntVar(&o.rounds, "rounds", 60, "measured rounds; each sends one sample of every series")
+	flag.IntVar(&o.factor, "replication-factor", 3, "copies of each sample")
+	flag.BoolVar(&o.keep, "keep", false, "keep the data folders")
+	flag.Parse()
+	for n := range strings.SplitSeq(*nodes, ",") {
+		i, err := strconv.Atoi(n)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "bench: --nodes:", err)
+			os.Exit(2)
+		}
+		o.nodes = append(o.nodes, i)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, o); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, o options) error {
+	fmt.Printf("machine: %s; %s; servers and generator share it\n", machine(), runtime.Version())
+	fmt.Printf("load: %d series, %d labels, %d samples a request, %d requests in flight, %d rounds, replication factor %d\n\n",
+		o.series, o.labels, o.perReq, o.inFlight, o.rounds, o.factor)
+	var results []result
+	for _, n := range o.nodes {
+		fmt.Fprintf(os.Stderr, "%d nodes: ", n)
+		r, err := measure(ctx, o, n)
+		if err != nil {
+			return fmt.Errorf("%d nodes: %w", n, err)
+		}
+		results = append(results, r)
+	}
+	w := tabwriter.NewWriter(os.Stdout, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(w, "nodes\tacked samples\tCPU-s per M samples\tof it system\tacked/s\tp50\tp99\trefused\tcounted back\tRSS all\tfirst round CPU-s/M")
+	for _, r := range results {
+		fmt.Fprintf(w, "%d\t%d\t%.2f\t%.2f\t%.0f\t%v\t%v\t%d\t%d\t%d MiB\t%.1f\n", r.nodes, r.acked, r.cpu, r.system, r.rate,
+			r.p50.Round(100*time.Microsecond), r.p99.Round(100*time.Microsecond), r.refused, r.counted, r.rss>>20, r.firstRound)
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	for _, r := range results {
+		if r.counted != r.acked+r.warm {
+			return fmt.Errorf("%d nodes: acknowledged %d samples, counted %d back", r.nodes, r.acked+r.warm, r.counted)
+		}
+	}
+	return nil
+}
+
+type result struct {
+	nodes       int
+	acked, warm int64
+	refused     int64
+	counted     int64
+	cpu, system float64
+	firstRound  float64
+	rate        float64
+	p50, p99    time.Duration
+	rss         int64
+}
+
+const tenant = "bench"
+
+func measure(ctx context.Context, o options, nodes int) (result, error) {
+	dir, err := os.MkdirTemp("", "muster-bench")
+	if err != nil {
+		return result{}, err
+	}
+	if o.keep {
+		fmt.Fprintln(os.Stderr, "data in", dir)
+	} else {
+		defer os.RemoveAll(dir)
+	}
+	f, err := fleet.Start(ctx, fleet.Config{Binary: o.binary, Dir: dir, Nodes: nodes, Factor: o.factor, Network: "127.7.0"})
+	if err != nil {
+		return result{}, err
+	}
+	defer f.Stop()
+	l, err := newLoad(f, o)
+	if err != nil {
+		return result{}, err
+	}
+	const step = 15_000
+	start := time.Now().UnixMilli() - int64(o.rounds+4)*step
+	before := usage(f)
+	// Warm-up: the first round creates the series, the second meets them.
+	l.run(ctx, 0, 1, start, step)
+	created := usage(f)
+	l.run(ctx, 1, 2, start, step)
+	l.quantile(0)
+	warm := l.acked.Load()
+	settled, began := usage(f), time.Now()
+	l.run(ctx, 2, 2+o.rounds, start, step)
+	wall := time.Since(began)
+	// Replicas that were not waited for finish theirs; that is counted, too.
+	time.Sleep(time.Second)
+	after := usage(f)
+	r := result{nodes: nodes, warm: warm, acked: l.acked.Load() - warm, refused: l.refused.Load(), rss: after.RSS}
+	millions := float64(r.acked) / 1e6
+	r.cpu = (after.CPU() - settled.CPU()).Seconds() / millions
+	r.system = (after.System - settled.System).Seconds() / millions
+	r.firstRound = (created.CPU() - before.CPU()).Seconds() / (float64(o.series) / 1e6)
+	r.rate = float64(r.acked) / wall.Seconds()
+	l.mu.Lock()
+	latencies := append([]time.Duration(nil), l.latencies...)
+	l.mu.Unlock()
+	r.p50 = l.quantile(0.5)
+	l.latencies = latencies
+	r.p99 = l.quantile(0.99)
+	if l.firstError != "" {
+		fmt.Fprintf(os.Stderr, "first refusal: %s; ", l.firstError)
+	}
+	r.counted, err = countBack(ctx, f, l.templates, start, o.rounds+2, step)
+	fmt.Fprintf(os.Stderr, "%d acknowledged, %d counted back\n", r.acked+r.warm, r.counted)
+	return r, err
+}
+
+func newLoad(f *fleet.Fleet, o options) (*load, error) {
+	l := &load{tenant: tenant, inFlight: o.inFlight, client: &http.Client{
+		Timeout:   time.Minute,
+		Transport: &http.Transport{MaxIdleConnsPerHost: o.inFlight},
+	}}
+	for _, n := range f.Nodes {
+		l.urls = append(l.urls, "http://"+n.Write+"/api/v1/receive")
+	}
+	for first := 0; first < o.series; first += o.perReq {
+		t, err := newTemplate(first, min(o.perReq, o.series-first), o.labels)
+		if err != nil {
+			return nil, err
+		}
+		l.templates = append(l.templates, t)
+	}
+	return l, nil
+}
+
+func usage(f *fleet.Fleet) fleet.Usage {
+	var sum fleet.Usage
+	for _, n := range f.Nodes {
+		u, err := n.Usage()
+		if err != nil {
+			continue
+		}
+		sum.User += u.User
+		sum.System += u.System
+		sum.RSS += u.RSS
+	}
+	return sum
+}
+
+// countBack asks the last node for the number of samples of each metric name
+// in the whole span: a name at a time keeps the query's memory small.
+func countBack(ctx context.Context, f *fleet.Fleet, ts []*template, start int64, rounds int, step int64) (int64, error) {
+	end := start + int64(rounds)*step
+	span := int64(rounds+2) * step / 1000
+	var sum int64
+	node := f.Nodes[len(f.Nodes)-1]
+	for name := range 50 {
+		expr := fmt.Sprintf(`sum(count_over_time(http_request_duration_seconds_bucket_%02d[%ds]))`, name, span)
+		out, err := node.CLI(ctx, "query", "-t", tenant, "--time", fmt.Sprint(end/1000), "-o", "json", expr)
+		if err != nil {
+			return sum, fmt.Errorf("count back: %w", err)
+		}
+		var a struct {
+			Data struct {
+				Result []struct {
+					Value [2]any `json:"value"`
+				} `json:"result"`
+			} `json:"data"`
+		}
+		if err := json.Unmarshal(out, &a); err != nil {
+			return sum, err
+		}
+		for _, r := range a.Data.Result {
+			n, err := strconv.ParseInt(fmt.Sprint(r.Value[1]), 10, 64)
+			if err != nil {
+				return sum, err
+			}
+			sum += n
+		}
+	}
+	return sum, nil
+}
+
+// machine names the processor and the number of cores.
+func machine() string {
+	name := "unknown processor"
+	b, err := os.ReadFile("/proc/cpuinfo")
+	if err == nil {
+		for line := range strings.SplitSeq(string(b), "\n") {
+			if rest, ok := strings.CutPrefix(line, "model name"); ok {
+				name = strings.TrimSpace(strings.TrimLeft(rest, "\t :"))
+				break
+			}
+		}
+	}
+	return fmt.Sprintf("%s, %d cores", name, runtime.NumCPU())
+}
