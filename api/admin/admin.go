@@ -1,0 +1,105 @@
+package admin
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/muster-metrics/muster/cluster"
+	"github.com/muster-metrics/muster/proto/clusterpb"
+)
+
+// Node is what the admin API needs of a cluster.Node.
+type Node interface {
+	State() *cluster.State
+	// Barrier returns when State has every change that was answered before.
+	Barrier(ctx context.Context) (uint64, error)
+	Propose(ctx context.Context, cmd *clusterpb.Command) (*clusterpb.ProposeResponse, error)
+	Health() []*clusterpb.Health
+	Leader() (string, bool)
+	Init(ctx context.Context, r cluster.InitRequest) (*cluster.InitResult, error)
+	Join(ctx context.Context, r cluster.JoinRequest) error
+	TransferLeadership(ctx context.Context, to string) error
+	Rebalance(ctx context.Context, ring string) error
+}
+
+// Config is what the API is told by the node it runs on.
+type Config struct {
+	// Name is this node's.
+	Name string
+	// ReadTimeout bounds the wait for a linearizable read point. Default 5s.
+	ReadTimeout time.Duration
+	// ChangeTimeout bounds a change, the wait for a leader included. Default 20s.
+	ChangeTimeout time.Duration
+	// JoinTimeout bounds how long a join waits until the node is active. Default 5m.
+	JoinTimeout time.Duration
+	Log         *slog.Logger
+}
+
+type api struct {
+	node Node
+	cfg  Config
+	log  *slog.Logger
+}
+
+// New returns the admin API's handler, with routes under /api/v1. It checks no
+// credential: Authorize does, before it.
+func New(node Node, cfg Config) http.Handler {
+	a := &api{node: node, cfg: cfg, log: cfg.Log}
+	for _, d := range []struct {
+		field *time.Duration
+		value time.Duration
+	}{
+		{&a.cfg.ReadTimeout, 5 * time.Second},
+		{&a.cfg.ChangeTimeout, 20 * time.Second},
+		{&a.cfg.JoinTimeout, 5 * time.Minute},
+	} {
+		if *d.field <= 0 {
+			*d.field = d.value
+		}
+	}
+	if a.log == nil {
+		a.log = slog.New(slog.DiscardHandler)
+	}
+	mux := http.NewServeMux()
+	for pattern, h := range a.routes() {
+		mux.Handle(pattern, h)
+	}
+	return mux
+}
+
+// routes is the whole API.
+func (a *api) routes() map[string]http.Handler {
+	return map[string]http.Handler{
+		"GET /api/v1/cluster/status":            http.HandlerFunc(a.status),
+		"GET /api/v1/cluster/members":           a.read(a.members),
+		"GET /api/v1/cluster/members/{name}":    a.read(a.member),
+		"PUT /api/v1/cluster/members/{name}":    a.change(a.putMember),
+		"DELETE /api/v1/cluster/members/{name}": a.change(a.removeMember),
+		"GET /api/v1/cluster/events":            a.read(a.events),
+		"POST /api/v1/cluster/init":             http.HandlerFunc(a.init),
+		"POST /api/v1/cluster/join":             http.HandlerFunc(a.join),
+		"POST /api/v1/cluster/leader":           http.HandlerFunc(a.transfer),
+
+		"GET /api/v1/tenants":                      a.read(a.tenants),
+		"GET /api/v1/tenants/{id}":                 a.read(a.tenant),
+		"PUT /api/v1/tenants/{id}":                 a.change(a.putTenant),
+		"DELETE /api/v1/tenants/{id}":              a.change(a.deleteTenant),
+		"GET /api/v1/tenants/{id}/tokens":          a.read(a.tenantTokens),
+		"POST /api/v1/tenants/{id}/tokens":         a.change(a.createTenantToken),
+		"DELETE /api/v1/tenants/{id}/tokens/{tid}": a.change(a.revokeTenantToken),
+		"GET /api/v1/rings":                        a.read(a.rings),
+		"GET /api/v1/rings/{name}":                 a.read(a.ring),
+		"PUT /api/v1/rings/{name}":                 a.change(a.putRing),
+		"DELETE /api/v1/rings/{name}":              a.change(a.deleteRing),
+		"GET /api/v1/rings/{name}/slots":           a.read(a.slots),
+		"POST /api/v1/rings/{name}/plan":           http.HandlerFunc(a.plan),
+		"POST /api/v1/rings/{name}/rebalance":      http.HandlerFunc(a.rebalance),
+		"GET /api/v1/settings":                     a.read(a.settings),
+		"PUT /api/v1/settings":                     a.change(a.putSettings),
+		"GET /api/v1/tokens":                       a.read(a.tokens),
+		"POST /api/v1/tokens":                      a.change(a.createToken),
+		"DELETE /api/v1/tokens/{id}":               a.change(a.revokeToken),
+	}
+}

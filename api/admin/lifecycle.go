@@ -1,0 +1,182 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+
+	"github.com/muster-metrics/muster/cluster"
+	"github.com/muster-metrics/muster/proto/clusterpb"
+)
+
+// initRequest is a new cluster; what is left out takes its default.
+type initRequest struct {
+	Name              string  `json:"name"`
+	ReplicationFactor uint32  `json:"replication_factor"`
+	Slots             uint32  `json:"slots"`
+	TenantAuth        *string `json:"tenant_auth"`
+	TenantLabel       string  `json:"tenant_label"`
+	ReplicaLabel      string  `json:"replica_label"`
+	// JoinTokens is how many are made; 0: the replication factor less one, at
+	// least 2.
+	JoinTokens int `json:"join_tokens"`
+}
+
+// maxJoinTokens bounds how many join tokens an init makes.
+const maxJoinTokens = 100
+
+// init creates a cluster of this node. It works where there is none.
+func (a *api) init(w http.ResponseWriter, r *http.Request) {
+	req, err := a.initRequest(w, r)
+	if err != nil {
+		a.fail(w, r, err)
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), a.cfg.ChangeTimeout)
+	defer cancel()
+	res, err := a.node.Init(ctx, req)
+	if err != nil {
+		a.fail(w, r, err)
+		return
+	}
+	send(w, http.StatusOK, struct {
+		Cluster    string   `json:"cluster"`
+		ID         string   `json:"id"`
+		Node       string   `json:"node"`
+		JoinTokens []string `json:"join_tokens"`
+	}{res.Name, res.ID, res.Node, append([]string{}, res.JoinTokens...)})
+}
+
+func (a *api) initRequest(w http.ResponseWriter, r *http.Request) (cluster.InitRequest, error) {
+	var o initRequest
+	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+	if err := decode(r, &o); err != nil {
+		return cluster.InitRequest{}, err
+	}
+	if o.JoinTokens < 0 || o.JoinTokens > maxJoinTokens {
+		return cluster.InitRequest{}, bad("join_tokens", "join_tokens %d: want 0 to %d", o.JoinTokens, maxJoinTokens)
+	}
+	settings := cluster.DefaultSettings()
+	if o.TenantAuth != nil {
+		auth, err := parseTenantAuth(*o.TenantAuth)
+		if err != nil {
+			return cluster.InitRequest{}, err
+		}
+		settings.TenantAuth = auth
+		if auth == clusterpb.TenantAuth_AUTH_CERTIFICATE {
+			settings.TenantCertificateField = "commonName" // it cannot be empty; PUT /settings chooses another
+		}
+	}
+	if o.TenantLabel != "" {
+		settings.TenantLabel = o.TenantLabel
+	}
+	if o.ReplicaLabel != "" {
+		settings.ReplicaLabel = o.ReplicaLabel
+	}
+	c := callerOf(r)
+	return cluster.InitRequest{
+		Name: o.Name, ReplicationFactor: o.ReplicationFactor, Slots: o.Slots, Settings: settings,
+		JoinTokens: o.JoinTokens, Actor: c.actor, Source: c.source,
+	}, nil
+}
+
+// join makes this node a member and answers when it is active.
+func (a *api) join(w http.ResponseWriter, r *http.Request) {
+	var o struct {
+		Token   string `json:"token"`
+		Address string `json:"address"`
+		Replace bool   `json:"replace"`
+		Weight  uint32 `json:"weight"`
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+	err := decode(r, &o)
+	switch {
+	case err != nil:
+	case o.Token == "":
+		err = bad("token", "a join token is wanted; `muster token create --role node` on a member makes one")
+	case o.Address == "":
+		err = bad("address", "host:port of a member's member door is wanted")
+	}
+	if err != nil {
+		a.fail(w, r, err)
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), a.cfg.JoinTimeout)
+	defer cancel()
+	if err := a.node.Join(ctx, cluster.JoinRequest{Token: o.Token, Address: o.Address, Replace: o.Replace, Weight: o.Weight}); err != nil {
+		a.fail(w, r, err)
+		return
+	}
+	st := a.node.State()
+	send(w, http.StatusOK, struct {
+		Cluster string `json:"cluster"`
+		ID      string `json:"id"`
+		Node    string `json:"node"`
+	}{st.Cluster().GetName(), st.Cluster().GetId(), a.cfg.Name})
+}
+
+// transfer hands leadership to the named voter, or to one of the leader's
+// choice. Only the leader can; another node answers who that is.
+func (a *api) transfer(w http.ResponseWriter, r *http.Request) {
+	var o struct {
+		Node string `json:"node"`
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+	dry, err := isDryRun(r)
+	if err == nil {
+		err = decode(r, &o)
+	}
+	if err == nil && !dry {
+		err = a.handOver(r.Context(), o.Node)
+	}
+	if err != nil {
+		a.fail(w, r, err)
+		return
+	}
+	out := a.outcome()
+	out.DryRun = dry
+	send(w, http.StatusOK, out)
+}
+
+func (a *api) handOver(ctx context.Context, to string) error {
+	ctx, cancel := context.WithTimeout(ctx, a.cfg.ChangeTimeout)
+	defer cancel()
+	if leader, known := a.node.Leader(); known && to != "" && leader == to {
+		return nil // it leads already
+	}
+	err := a.node.TransferLeadership(ctx, to)
+	switch {
+	case err == nil, errors.Is(err, cluster.ErrNotLeader), errors.Is(err, cluster.ErrNoCluster), errors.Is(err, cluster.ErrClosed):
+		return err
+	default: // nobody fit to take over, or another transfer under way
+		return &problem{code: http.StatusConflict, Message: err.Error()}
+	}
+}
+
+// rebalance moves a ring's slots to where its nodes, weights and zones want
+// them, and answers when they are there.
+func (a *api) rebalance(w http.ResponseWriter, r *http.Request) {
+	err := a.node.Rebalance(r.Context(), r.PathValue("name"))
+	if err != nil {
+		a.fail(w, r, err)
+		return
+	}
+	send(w, http.StatusOK, a.outcome())
+}
+
+// outcome is the answer to what was done without a command of its own: the
+// revision that this node has, and who has applied it.
+func (a *api) outcome() outcome {
+	o := outcome{Revision: a.node.State().Revision(), Applied: []string{}, Pending: []string{}}
+	for _, h := range a.node.Health() {
+		if name := h.GetReport().GetNode(); h.GetReport().GetApplied() >= o.Revision {
+			o.Applied = append(o.Applied, name)
+		} else {
+			o.Pending = append(o.Pending, name)
+		}
+	}
+	slices.Sort(o.Applied)
+	slices.Sort(o.Pending)
+	return o
+}
