@@ -63,7 +63,9 @@ func RenewAt(cert *x509.Certificate) time.Time {
 	return begin.Add(time.Duration(float64(life) * (0.5 + 0.3*chance)))
 }
 
-func (c *Credentials) String() string       { return c.Identity.String() }
+func (c *Credentials) String() string { return c.Identity.String() }
+
+// LogValue makes a log line say whose they are.
 func (c *Credentials) LogValue() slog.Value { return c.Identity.LogValue() }
 
 // MarshalText keeps the private key out of whatever is encoded.

@@ -28,7 +28,7 @@ func OpenDir(path string) (*Dir, error) {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, fmt.Errorf("make pki directory: %w", err)
 	}
-	if err := os.Chmod(path, 0o700); err != nil {
+	if err := os.Chmod(path, 0o700); err != nil { //nolint:gosec // a directory is entered by its x
 		return nil, fmt.Errorf("protect pki directory: %w", err)
 	}
 	if err := removeTorn(path); err != nil {

@@ -3,12 +3,10 @@ package pki
 import (
 	"crypto"
 	"crypto/ecdsa"
-	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -69,53 +67,15 @@ func (k *Key) Hash() []byte {
 	return sum[:]
 }
 
-func (k *Key) String() string                { return "[private key]" }
-func (k *Key) GoString() string              { return k.String() }
-func (k *Key) Format(s fmt.State, _ rune)    { _, _ = s.Write([]byte(k.String())) }
-func (k *Key) LogValue() slog.Value          { return slog.StringValue(k.String()) }
-func (k *Key) MarshalText() ([]byte, error)  { return nil, errors.New("a private key is not text") }
+func (k *Key) String() string { return "[private key]" }
+
+// Format keeps the key out of every verb.
+func (k *Key) Format(s fmt.State, _ rune) { _, _ = s.Write([]byte(k.String())) }
+
+// LogValue keeps the key out of logs.
+func (k *Key) LogValue() slog.Value { return slog.StringValue(k.String()) }
+
+// MarshalText keeps the key out of whatever is encoded.
+func (k *Key) MarshalText() ([]byte, error) { return nil, errors.New("a private key is not text") }
+
 func (k *Key) owns(c *x509.Certificate) bool { return k.signer.PublicKey.Equal(c.PublicKey) }
-
-// maxRequest bounds a certificate request that somebody sends.
-const maxRequest = 16 << 10
-
-// Request is somebody's wish for a certificate: a public key and the proof that
-// the sender has the private one. Names in it are not believed.
-type Request struct{ csr *x509.CertificateRequest }
-
-// NewRequest asks for a certificate of key (PKCS #10, DER).
-func NewRequest(key *Key, name string) ([]byte, error) {
-	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{
-		Subject: pkix.Name{CommonName: name},
-	}, key.signer)
-	if err != nil {
-		return nil, fmt.Errorf("make certificate request: %w", err)
-	}
-	return der, nil
-}
-
-// ParseRequest checks the proof in a request.
-func ParseRequest(der []byte) (*Request, error) {
-	if len(der) > maxRequest {
-		return nil, fmt.Errorf("certificate request of %d bytes, want at most %d", len(der), maxRequest)
-	}
-	csr, err := x509.ParseCertificateRequest(der)
-	if err != nil {
-		return nil, fmt.Errorf("parse certificate request: %w", err)
-	}
-	switch csr.PublicKey.(type) {
-	case *ecdsa.PublicKey, ed25519.PublicKey:
-	default:
-		return nil, fmt.Errorf("certificate request for a %T, want ECDSA or Ed25519", csr.PublicKey)
-	}
-	if err := csr.CheckSignature(); err != nil {
-		return nil, fmt.Errorf("certificate request: %w", err)
-	}
-	return &Request{csr}, nil
-}
-
-// KeyHash is what KeyHash of the certificate will be.
-func (r *Request) KeyHash() []byte {
-	sum := sha256.Sum256(r.csr.RawSubjectPublicKeyInfo)
-	return sum[:]
-}

@@ -100,7 +100,7 @@ func ParseToken(text string) (Token, error) {
 	case word == tenantWord:
 		return Token{}, fmt.Errorf("%w: %d parts, want MUSTERT1.<id>.<secret>; was it copied whole?", ErrToken, len(parts)+1)
 	default:
-		return Token{}, fmt.Errorf("%w: it begins with neither MUSTER1. nor MUSTERT1.", ErrToken)
+		return Token{}, fmt.Errorf("%w: it begins with neither MUSTER1 nor MUSTERT1", ErrToken)
 	}
 }
 
@@ -147,10 +147,13 @@ func (t Token) public() string {
 	return clusterWord + "." + t.CA.String() + "." + t.ID
 }
 
-func (t Token) String() string             { return t.public() + ".[redacted]" }
-func (t Token) GoString() string           { return t.String() }
+func (t Token) String() string { return t.public() + ".[redacted]" }
+
+// Format keeps the secret out of every verb.
 func (t Token) Format(s fmt.State, _ rune) { _, _ = s.Write([]byte(t.String())) }
-func (t Token) LogValue() slog.Value       { return slog.StringValue(t.String()) }
+
+// LogValue keeps the secret out of logs.
+func (t Token) LogValue() slog.Value { return slog.StringValue(t.String()) }
 
 // MarshalText redacts, so that no encoder shows the secret by accident.
 func (t Token) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
