@@ -7,19 +7,20 @@ import (
 
 // level moves replicas from nodes above their quota to nodes below, until all
 // have theirs: first the moves that spread zones better, then those that do not
-// harm, then the others; at each, newcomers before replicas that stand already.
+// harm, then the others; at each, those before that only undo what the plan did
+// itself, so that no sample more has to go to a new place.
 func (p *plan) level() {
 	order := p.scattered()
 	for bound := -1; bound <= 1; bound++ {
-		for _, settled := range []bool{false, true} {
+		for cost := range 2 {
 			for a := range int16(len(p.nodes)) {
-				p.unload(a, order, bound, settled)
+				p.unload(a, order, bound, cost)
 			}
 			if bound < 0 {
 				continue
 			}
 			for a := range int16(len(p.nodes)) {
-				for p.lack(a) < 0 && p.pass(a, bound, settled) {
+				for p.lack(a) < 0 && p.pass(a, bound, cost) {
 				}
 			}
 		}
@@ -43,25 +44,36 @@ func (p *plan) scattered() []int {
 	return order
 }
 
-// stood says whether slot s was node i's before the plan.
-func (p *plan) stood(s int, i int16) bool { return slices.Contains(p.was[s][:], i) }
+// cost is how many replicas more the plan moves when in slot s node to takes the
+// place of from: none for a node that stood there before.
+func (p *plan) cost(s int, from, to int16) int {
+	c := 0
+	for _, i := range p.was[s] {
+		switch i {
+		case from:
+			c++
+		case to:
+			c--
+		}
+	}
+	return c
+}
 
 // unload moves replicas of node a to those that lack slots, where that adds no
-// more pairs than bound; above 0 it adds as many as it must. Replicas that stood
-// before are touched only where settled says so.
-func (p *plan) unload(a int16, order []int, bound int, settled bool) {
+// more pairs than bound, above 0 as many as it must, and costs at most cost.
+func (p *plan) unload(a int16, order []int, bound, cost int) {
 	lacking := p.lacking()
 	for _, s := range order {
 		if p.lack(a) >= 0 || len(lacking) == 0 {
 			return
 		}
 		at := p.place(s, a)
-		if at < 0 || !settled && p.stood(s, a) {
+		if at < 0 {
 			continue
 		}
 		best, bestPairs := none, 0
 		for _, b := range lacking {
-			if p.place(s, b) >= 0 {
+			if p.place(s, b) >= 0 || p.cost(s, a, b) > cost {
 				continue
 			}
 			pairs := p.pairs(s, a, b)
@@ -94,8 +106,8 @@ func (p *plan) lacking() []int16 {
 
 // pass hands one slot of node a on over others, by the shortest way, to a node
 // that lacks one; it is needed where those that lack slots hold all of a's
-// already. bound and settled are as for unload. False: there is no way.
-func (p *plan) pass(a int16, bound int, settled bool) bool {
+// already. bound and cost are as for unload. False: there is no way.
+func (p *plan) pass(a int16, bound, cost int) bool {
 	type hop struct {
 		from int16
 		slot int
@@ -106,14 +118,14 @@ func (p *plan) pass(a int16, bound int, settled bool) bool {
 		x := queue[0]
 		queue = queue[1:]
 		for s := range p.rows {
-			if p.place(s, x) < 0 || !settled && p.stood(s, x) {
+			if p.place(s, x) < 0 {
 				continue
 			}
 			for y := range int16(len(p.nodes)) {
 				if _, known := came[y]; known || p.place(s, y) >= 0 {
 					continue
 				}
-				if bound <= 0 && p.pairs(s, x, y) > bound {
+				if bound <= 0 && p.pairs(s, x, y) > bound || p.cost(s, x, y) > cost {
 					continue
 				}
 				came[y] = hop{x, s}

@@ -42,8 +42,8 @@ func Plan(t *Table, nodes []Node, rf int) []Set {
 	if !any {
 		p.layOut()
 	} else {
-		p.trim()
 		p.was = slices.Clone(p.rows)
+		p.trim()
 		p.fill()
 		p.level()
 		p.mix()

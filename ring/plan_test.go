@@ -285,7 +285,7 @@ func TestPlanWithWeightsAndZonesProperties(t *testing.T) {
 			rt.Fatalf("two plans of the same table differ")
 		}
 		best := pairsOf(Plan(emptyTable(t, slots), others, rf2), others)
-		if got := pairsOf(sets, others); got > best+len(others)+1 {
+		if got := pairsOf(sets, others); got > best+len(others) {
 			rt.Fatalf("%d pairs share a zone; from an empty table %d", got, best)
 		}
 	})
@@ -320,6 +320,30 @@ func TestFreshPlanSpreadsZonesAsFarAsQuotasAllow(t *testing.T) {
 			rt.Fatalf("%d pairs, want %d", got, 64*want)
 		}
 	})
+}
+
+// Where zones can stay spread with equal shares, they cost no move.
+func TestAJoinAmongZonesMovesOnlyTheShare(t *testing.T) {
+	const slots = 512
+	for _, c := range []struct{ zones, rf, from, to int }{{3, 2, 6, 15}, {4, 3, 12, 20}, {3, 3, 3, 3}, {2, 2, 2, 2}, {5, 1, 1, 12}} {
+		var nodes []Node
+		for i := range c.from {
+			nodes = append(nodes, Node{Store(i + 1), 100, fmt.Sprint(i % c.zones)})
+		}
+		tab := planned(t, slots, nodes, c.rf)
+		for n := c.from; n < c.to; n++ {
+			nodes = append(nodes, Node{Store(n + 1), 100, fmt.Sprint(n % c.zones)})
+			sets := Plan(tab, nodes, c.rf)
+			checkPlan(t, sets, nodes, c.rf)
+			if got, want := moves(tab, sets), slots*c.rf/(n+1); got != want {
+				t.Errorf("%d zones, rf %d: the join of node %d moves %d replicas, want %d", c.zones, c.rf, n+1, got, want)
+			}
+			if got := pairsOf(sets, nodes); got != 0 {
+				t.Errorf("%d zones, rf %d, %d nodes: %d pairs share a zone", c.zones, c.rf, n+1, got)
+			}
+			tab = tableOf(t, sets)
+		}
+	}
 }
 
 // A cluster that grows zone by zone ends as spread as one that was born so.

@@ -92,10 +92,10 @@ func (p *plan) uneven(s int) bool {
 	return false
 }
 
-// exchange finds the best partner for slot s: node a of s and node b of another
-// slot change places. slotsOf may name slots that a node has left since.
+// exchange finds the best partner for slot s, of equal ones the one that moves
+// fewest: node a of s and node b of another slot change places. slotsOf may name slots that a node has left since.
 func (p *plan) exchange(s int, slotsOf [][]int32) bool {
-	best, at, from, to := 0, -1, none, none
+	best, cost, at, from, to := 0, 0, -1, none, none
 	other := 0
 	for r, a := range p.rows[s] {
 		if a == none {
@@ -103,7 +103,7 @@ func (p *plan) exchange(s int, slotsOf [][]int32) bool {
 		}
 		for b := range int16(len(p.nodes)) {
 			gain := p.pairs(s, a, b)
-			if gain >= 0 || p.place(s, b) >= 0 {
+			if p.place(s, b) >= 0 {
 				continue
 			}
 			for _, x := range slotsOf[b] {
@@ -111,8 +111,9 @@ func (p *plan) exchange(s int, slotsOf [][]int32) bool {
 				if p.place(o, b) < 0 || p.place(o, a) >= 0 {
 					continue
 				}
-				if d := gain + p.pairs(o, b, a); d < best {
-					best, at, from, to, other = d, r, a, b, o
+				d, c := gain+p.pairs(o, b, a), p.cost(s, a, b)+p.cost(o, b, a)
+				if d < best || d == best && d < 0 && c < cost {
+					best, cost, at, from, to, other = d, c, r, a, b, o
 				}
 			}
 		}
