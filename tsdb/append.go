@@ -111,12 +111,12 @@ func (p *pass) sample(ref storage.SeriesRef, t int64, v float64) storage.SeriesR
 			p.out[p.i] = Stored // if the commit succeeds, as for all that are marked so
 			return ref
 		}
-		p.scratch.late = append(p.scratch.late, p.straggler(t, v))
+		p.scratch.late = append(p.scratch.late, p.straggler(ref, t, v))
 		return ref
 	}
 	got, err := p.append(ref, t, v)
 	if err != nil {
-		aside := p.straggler(t, v)
+		aside := p.straggler(ref, t, v)
 		p.out[p.i] = aside.judge(err)
 		if p.out[p.i] == Failed && aside.refusedBy(err) {
 			p.scratch.refused = append(p.scratch.refused, aside)
@@ -158,8 +158,8 @@ func (p *pass) keep() string {
 	return p.kept
 }
 
-func (p *pass) straggler(t int64, v float64) straggler {
-	return straggler{labels: p.keep(), hash: p.hash, i: p.i, t: t, v: v}
+func (p *pass) straggler(ref storage.SeriesRef, t int64, v float64) straggler {
+	return straggler{labels: p.keep(), hash: p.hash, ref: ref, i: p.i, t: t, v: v}
 }
 
 // judge gives the outcome that an append's error means by itself, and notes what

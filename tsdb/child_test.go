@@ -10,7 +10,10 @@ import (
 	"time"
 )
 
-const childVar = "MUSTER_TSDB_TEST_CHILD"
+const (
+	childVar = "MUSTER_TSDB_TEST_CHILD"
+	childAge = "MUSTER_TSDB_TEST_AGE" // how far back the child's samples begin
+)
 
 func childDir() string { return os.Getenv(childVar) }
 
@@ -23,7 +26,12 @@ func runChild() {
 		os.Exit(1)
 	}
 	go func() { _ = db.Run(context.Background()) }()
-	base := time.Now().UnixMilli()
+	age, err := time.ParseDuration(os.Getenv(childAge))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	base := time.Now().Add(-age).UnixMilli()
 	for n := int64(0); ; n++ {
 		at := base + n*10
 		var all []series
@@ -57,7 +65,7 @@ func TestKilledProcessLosesNothingAcknowledged(t *testing.T) {
 	dir := t.TempDir()
 	for round := range 3 {
 		child := exec.Command(os.Args[0])
-		child.Env = append(os.Environ(), childVar+"="+dir)
+		child.Env = append(os.Environ(), childVar+"="+dir, fmt.Sprint(childAge, "=", time.Duration(3-round)*time.Minute))
 		child.Stderr = os.Stderr
 		pipe, err := child.StdoutPipe()
 		if err != nil {

@@ -29,7 +29,7 @@ type Config struct {
 	SyncEvery time.Duration
 	// MinFree is the free space, in bytes, below which appends fail. Prometheus'
 	// TSDB panics when it cannot write a full chunk, so the last of the disk is
-	// kept for chunks, blocks and checkpoints. Default 64 MiB; negative: none.
+	// kept for chunks, blocks and checkpoints. Default 256 MiB; negative: none.
 	MinFree int64
 	// OpenConcurrency is how many tenants are opened at once. Default 2.
 	OpenConcurrency int
@@ -73,7 +73,7 @@ func (c Config) withDefaults() Config {
 		c.SyncEvery = 10 * time.Second
 	}
 	if c.MinFree == 0 {
-		c.MinFree = 64 << 20
+		c.MinFree = 256 << 20
 	}
 	if c.OpenConcurrency <= 0 {
 		c.OpenConcurrency = 2

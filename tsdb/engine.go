@@ -47,6 +47,11 @@ type engine struct {
 	unmapped atomic.Bool    // written to since full chunks were last mapped
 }
 
+// blockSegment is the size of a block's chunk files, in bytes. The TSDB allocates
+// one in full before it writes a block; with its default of 512 MiB a disk that
+// fills could not be cut any more.
+const blockSegment = 64 << 20
+
 const never = 100 * 365 * 24 * time.Hour
 
 // engineOptions are Prometheus' TSDB sized for many tenants on one node, and
@@ -64,7 +69,8 @@ func engineOptions(cfg *Config) *promtsdb.Options {
 	o.MinBlockDuration = cfg.BlockDuration.Milliseconds()
 	o.MaxBlockDuration = o.MinBlockDuration
 	o.RetentionDuration = 0
-	o.EnableOverlappingCompaction = false  // merged blocks would race with the shipper
+	o.EnableOverlappingCompaction = false // merged blocks would race with the shipper
+	o.MaxBlockChunkSegmentSize = blockSegment
 	o.FloatChunkEncoding = chunkenc.EncXOR // the only float encoding that Thanos reads
 	// The interval also maps full chunks to disk, in a goroutine where a full disk
 	// is a panic. Engines are mapped by our own loop, which looks at the disk first.

@@ -48,8 +48,12 @@ func keepLabels(raw string) (ls labels.Labels, ok bool) {
 	if !canonical(raw) {
 		return labels.EmptyLabels(), false
 	}
-	bytes := unsafe.Slice(unsafe.StringData(raw), len(raw))
-	return viewLabels(bytes), true
+	return viewString(raw), true
+}
+
+// viewString is viewLabels of a string.
+func viewString(raw string) labels.Labels {
+	return viewLabels(unsafe.Slice(unsafe.StringData(raw), len(raw)))
 }
 
 func buildLabels(raw []byte) labels.Labels {

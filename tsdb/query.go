@@ -31,16 +31,16 @@ func (d *DB) ChunkQuerier(key Key, mint, maxt int64) (storage.ChunkQuerier, erro
 		t.release()
 		return nil, fmt.Errorf("query: %w", err)
 	}
-	return &querier{ChunkQuerier: q, release: sync.OnceFunc(t.release)}, nil
+	return &querier{ChunkQuerier: q, close: sync.OnceValue(func() error {
+		defer t.release()
+		return q.Close()
+	})}, nil
 }
 
-// querier keeps its engine open until it is closed.
+// querier keeps its engine open until it is closed, which may be twice.
 type querier struct {
 	storage.ChunkQuerier
-	release func()
+	close func() error
 }
 
-func (q *querier) Close() error {
-	defer q.release()
-	return q.ChunkQuerier.Close()
-}
+func (q *querier) Close() error { return q.close() }

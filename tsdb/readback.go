@@ -17,6 +17,10 @@ func (e *engine) readBack(ctx context.Context, refused []straggler, repeat bool,
 	for i := range refused {
 		mint, maxt = min(mint, refused[i].t), max(maxt, refused[i].t)
 	}
+	refused, err = e.readBackHead(refused, mint, maxt, out)
+	if err != nil || len(refused) == 0 {
+		return nil, err
+	}
 	q, err := e.db.Querier(mint, maxt)
 	if err != nil {
 		return nil, fmt.Errorf("read back: %w", err)
@@ -34,6 +38,23 @@ func (e *engine) readBack(ctx context.Context, refused []straggler, repeat bool,
 		refused = refused[n:]
 	}
 	return absent, nil
+}
+
+// readBackHead gives the samples that are not found by reference, in place.
+func (e *engine) readBackHead(refused []straggler, mint, maxt int64, out []Outcome) (left []straggler, err error) {
+	r, err := newHeadReader(e.db.Head(), mint, maxt)
+	if err != nil {
+		return nil, err
+	}
+	left = refused[:0]
+	for _, s := range refused {
+		if r.holds(&s) {
+			out[s.i] = Stored
+		} else {
+			left = append(left, s)
+		}
+	}
+	return left, r.close()
 }
 
 // readBackSeries is readBack for the samples of one series.

@@ -38,7 +38,8 @@ func (s *scratch) release() {
 type straggler struct {
 	labels  string
 	hash    uint64
-	i       int // its place in the share, and its outcome's
+	ref     storage.SeriesRef // of its series, if known; 0 else
+	i       int               // its place in the share, and its outcome's
 	t       int64
 	v       float64
 	newest  bool // refused for the value its series has at this, its newest, time

@@ -14,6 +14,8 @@ import (
 const (
 	openRetry = time.Second     // between attempts to open a tenant that could not be
 	readWait  = 5 * time.Second // how long a reader waits for a tenant being opened
+
+	reopenRoom = 1 << 20 // bytes, for the last page of each log and new segments
 )
 
 // A tenant is one key's place: a directory, and an engine while one is open. It
@@ -205,7 +207,9 @@ func (t *tenant) reopen() {
 	if t.opening || t.draining || t.gone || time.Now().Before(t.retryAt) {
 		return
 	}
-	if !roomy(t.dir, t.d.cfg.MinFree) {
+	// Not while the disk is full: a log that cannot be flushed is not closed by the
+	// TSDB either, and stays open for good.
+	if !roomy(t.dir, max(t.d.cfg.MinFree, reopenRoom)) {
 		return
 	}
 	t.retryAt = time.Now().Add(openRetry)
