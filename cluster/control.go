@@ -5,11 +5,10 @@ import (
 	"errors"
 	"time"
 
+	"github.com/hashicorp/raft"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
-
-	"github.com/hashicorp/raft"
 
 	"github.com/muster-metrics/muster/cluster/door"
 	"github.com/muster-metrics/muster/cluster/pki"

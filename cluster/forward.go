@@ -2,13 +2,15 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
-
 	"github.com/hashicorp/raft"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/status"
 
 	"github.com/muster-metrics/muster/proto/clusterpb"
 )
@@ -57,10 +59,31 @@ func (n *Node) leaderControl(ctx context.Context, e *engine) (clusterpb.ControlC
 		return nil, "", ErrNoLeader
 	}
 	conn, err := n.cfg.Door.Dial(ctx, leader)
+	if err == nil {
+		err = connected(ctx, conn)
+	}
 	if err != nil {
-		return nil, "", fmt.Errorf("%w: %w", ErrNoLeader, err)
+		return nil, "", fmt.Errorf("%w: %s: %w", ErrNoLeader, leader, err)
 	}
 	return clusterpb.NewControlClient(conn), leader, nil
+}
+
+// connected waits until the connection stands: a call that fails before that
+// has done nothing, which its caller wants to know.
+func connected(ctx context.Context, conn *grpc.ClientConn) error {
+	for {
+		switch at := conn.GetState(); at {
+		case connectivity.Ready:
+			return nil
+		case connectivity.TransientFailure, connectivity.Shutdown:
+			return errors.New("no connection")
+		default:
+			conn.Connect()
+			if !conn.WaitForStateChange(ctx, at) {
+				return ctx.Err()
+			}
+		}
+	}
 }
 
 // sortCallError tells a call that did nothing from one that may have.

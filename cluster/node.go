@@ -11,9 +11,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"google.golang.org/grpc"
-
 	"github.com/hashicorp/raft"
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
 
 	"github.com/muster-metrics/muster/cluster/door"
 	"github.com/muster-metrics/muster/cluster/pki"
@@ -54,6 +54,7 @@ type Node struct {
 	joins   *grpc.Server
 
 	transferring atomic.Bool
+	collectors   []prometheus.Collector
 }
 
 // New keeps cfg; nothing runs and nothing is read.
@@ -83,6 +84,10 @@ func New(cfg Config) (*Node, error) {
 	n.barrier = &barrier{run: n.barrierOnce, spawn: n.crew.Go}
 	n.peers = openPeers(n.raftPath("peers.json"))
 	n.fsm.Watch(n.follow)
+	if err := n.register(); err != nil {
+		n.end()
+		return nil, err
+	}
 	return n, nil
 }
 
@@ -168,6 +173,7 @@ func (n *Node) Close() error {
 		}
 		n.forming.Unlock()
 		n.crew.Dismiss()
+		n.unregister()
 	})
 	return n.close
 }
