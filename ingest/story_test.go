@@ -1,0 +1,371 @@
+package ingest
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/prompb"
+
+	"github.com/muster-metrics/muster/proto/peerpb"
+	"github.com/muster-metrics/muster/ring"
+)
+
+// beds are three nodes, on which every node has every slot, and five, on which
+// most do not have most.
+func beds(t *testing.T, f func(t *testing.T, b *bed)) {
+	for _, n := range []int{3, 5} {
+		t.Run(fmt.Sprintf("nodes=%d", n), func(t *testing.T) {
+			b := newBed(t, n, nil)
+			b.show(10, tableOf(t, 64, n, 3, 2, 5))
+			f(t, b)
+		})
+	}
+}
+
+// holders counts on how many nodes each series has the value at the time, and
+// fails where a node has one that is not of its slots.
+func (b *bed) holders(table *ring.Table, at int64) map[string]int {
+	b.t.Helper()
+	held := map[string]int{}
+	for _, n := range b.nodes {
+		for series, points := range n.storage.content(tenantID) {
+			if _, ok := points[at]; ok {
+				held[series]++
+			}
+			if !table.Slot(slotOf(b.t, table, series)).Replicas.Has(n.store) {
+				b.t.Errorf("%s has %s of a slot that it does not hold", n.name, series)
+			}
+		}
+	}
+	return held
+}
+
+func slotOf(t testing.TB, table *ring.Table, series string) int {
+	t.Helper()
+	var sb labels.ScratchBuilder
+	for pair := range strings.SplitSeq(strings.Trim(series, "{}"), ", ") {
+		name, value, _ := strings.Cut(pair, "=")
+		sb.Add(name, strings.Trim(value, `"`))
+	}
+	return ring.KeyOf(ring.TenantHash(tenantID), sb.Labels().Hash()).Slot(table.Slots())
+}
+
+func TestAcknowledgedSamplesAreOnEveryReplica(t *testing.T) {
+	beds(t, func(t *testing.T, b *bed) {
+		at := now()
+		for k, n := range b.nodes {
+			n.mustPost(samplesOf(2000, at+int64(k), 1), http.StatusNoContent)
+		}
+		table := b.nodes[0].ing.fence.view.Load().Ring(1).Table
+		for k := range b.nodes {
+			eventually(t, "three copies of each", func() bool {
+				held := b.holders(table, at+int64(k))
+				for _, copies := range held {
+					if copies != 3 {
+						return false
+					}
+				}
+				return len(held) == 2000
+			})
+		}
+	})
+}
+
+func TestOneBadSampleLeavesTheOthersStored(t *testing.T) {
+	beds(t, func(t *testing.T, b *bed) {
+		at := now()
+		b.nodes[0].mustPost(samplesOf(1, at, 1), http.StatusNoContent)
+		table := b.nodes[0].ing.fence.view.Load().Ring(1).Table
+		eventually(t, "three copies", func() bool {
+			for _, copies := range b.holders(table, at) {
+				return copies == 3
+			}
+			return false
+		})
+		// The first series has another value at that time already.
+		body := b.nodes[1].mustPost(samplesOf(2000, at, 2), http.StatusBadRequest)
+		if !strings.HasPrefix(body, "1 of 2000 samples refused for good, 1999 stored\nanother value is held at that time: 1, {__name__=\"requests_total\", instance=\"host-0000\"") {
+			t.Errorf("answered %q", body)
+		}
+		eventually(t, "1999 samples on three nodes each, and the old one", func() bool {
+			total := 0
+			for _, n := range b.nodes {
+				for _, points := range n.storage.content(tenantID) {
+					if points[at] == 2 {
+						total++
+					}
+				}
+			}
+			return total == 3*1999
+		})
+	})
+}
+
+func TestBadLabelsLeaveTheOthersStored(t *testing.T) {
+	beds(t, func(t *testing.T, b *bed) {
+		req := samplesOf(2000, now(), 1)
+		req.Timeseries[77].Labels = []prompb.Label{{Name: "job", Value: "api"}}
+		body := b.nodes[1].mustPost(req, http.StatusBadRequest)
+		if body != "1 of 2000 samples refused for good, 1999 stored\nno metric name: 1, {job=\"api\"}\n" {
+			t.Errorf("answered %q", body)
+		}
+		eventually(t, "1999 on three nodes each", func() bool { return b.total() == 3*1999 })
+	})
+}
+
+func (b *bed) total() int {
+	total := 0
+	for _, n := range b.nodes {
+		total += n.storage.count(tenantID)
+	}
+	return total
+}
+
+func TestWritesSurviveOneDeadReplica(t *testing.T) {
+	beds(t, func(t *testing.T, b *bed) {
+		b.nodes[2].kill()
+		for i := range 5 {
+			b.nodes[0].mustPost(samplesOf(200, now()+int64(i), 1), http.StatusNoContent)
+		}
+	})
+}
+
+func TestWritesSurviveOneHungReplica(t *testing.T) {
+	beds(t, func(t *testing.T, b *bed) {
+		hung := make(chan struct{})
+		defer close(hung)
+		b.nodes[2].storage.set(func(s *promStorage) { s.gate = func(string) error { <-hung; return nil } })
+		for i := range 5 {
+			b.nodes[i%2].mustPost(samplesOf(200, now()+int64(i), 1), http.StatusNoContent)
+		}
+	})
+}
+
+func TestWritesWithoutQuorumAreToBeSentAgain(t *testing.T) {
+	b := newBed(t, 3, nil)
+	b.show(10, tableOf(t, 64, 3, 3, 2, 5))
+	b.nodes[1].kill()
+	b.nodes[2].kill()
+	at := now()
+	w := b.nodes[0].post(samplesOf(10, at, 1))
+	if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" {
+		t.Fatalf("answered %d %v: %s", w.Code, w.Header(), w.Body)
+	}
+	if body := w.Body.String(); !strings.HasPrefix(body, "10 of 10 samples lack their quorum: send again\n") || !strings.Contains(body, "n2 unreachable") {
+		t.Errorf("answered %q", body)
+	}
+	b.nodes[1].listen(b.nodes[1].address)
+	eventually(t, "a retry that is taken", func() bool {
+		return b.nodes[0].post(samplesOf(10, at, 1), func(r *http.Request) { r.Header.Set("Retry-Attempt", "1") }).Code == http.StatusNoContent
+	})
+	if b.nodes[1].storage.repeats == 0 {
+		t.Error("the retry was not sent on as a repeat")
+	}
+}
+
+func TestWhatAPeerMissesForAMomentReachesIt(t *testing.T) {
+	b := newBed(t, 3, nil)
+	b.show(10, tableOf(t, 64, 3, 3, 2, 5))
+	b.nodes[2].kill()
+	at := now()
+	b.nodes[0].mustPost(samplesOf(100, at, 1), http.StatusNoContent)
+	b.nodes[0].mustPost(samplesOf(100, at+1, 1), http.StatusNoContent)
+	b.nodes[2].listen(b.nodes[2].address)
+	eventually(t, "the missed samples arrive", func() bool { return b.nodes[2].storage.count(tenantID) == 200 })
+
+	// And so does what it could not store for the moment.
+	var mu sync.Mutex
+	refuse := true
+	b.nodes[2].storage.set(func(s *promStorage) {
+		s.gate = func(string) error {
+			mu.Lock()
+			defer mu.Unlock()
+			if refuse {
+				return fmt.Errorf("replaying")
+			}
+			return nil
+		}
+	})
+	b.nodes[0].mustPost(samplesOf(100, at+2, 1), http.StatusNoContent)
+	mu.Lock()
+	refuse = false
+	mu.Unlock()
+	eventually(t, "what it could not take arrives", func() bool { return b.nodes[2].storage.count(tenantID) == 300 })
+	eventually(t, "nothing is on its way any more", func() bool {
+		b.nodes[0].ing.peers.mu.Lock()
+		defer b.nodes[0].ing.peers.mu.Unlock()
+		return b.nodes[0].ing.peers.all[3].bytes.Load() == 0
+	})
+}
+
+func TestShortSlotsAreRefusedAndNothingOfThemIsSent(t *testing.T) {
+	b := newBed(t, 3, nil)
+	b.show(10, tableOf(t, 64, 3, 1, 2, 5))
+	body := b.nodes[0].mustPost(samplesOf(10, now(), 1), http.StatusServiceUnavailable)
+	if !strings.Contains(body, "fewer replicas than its quorum") || b.total() != 0 {
+		t.Errorf("stored %d, answered %q", b.total(), body)
+	}
+}
+
+// share is what node 1 would send to node 2 for these series.
+func shareTo(b *bed, to *node, seen, need uint64, req *prompb.WriteRequest) *peerpb.Share {
+	frames, n := framesOf(b.t, req)
+	id := to.id()
+	return &peerpb.Share{
+		Tenant: tenantID, Incarnation: 1, Ring: 1, Store: id[:], Seen: seen, Need: need,
+		Series: uint32(n), Samples: uint32(n), Frames: frames,
+	}
+}
+
+func TestAnOldShareIsStoredWhereItsSlotsHaveNotMoved(t *testing.T) {
+	b := newBed(t, 3, nil)
+	before := tableOf(t, 64, 3, 2, 2, 5)
+	req := samplesOf(100, now(), 1)
+	frames, _ := framesOf(t, req)
+	moved := slotsOf(t, before, frames)[0]
+	after, err := before.Apply([]ring.Step{{Slot: moved, Replicas: ring.SetOf(1, 2, 3), Quorum: 2, Base: 5}}, 20, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.show(30, after)
+	n := b.nodes[1]
+	want := map[peerpb.Outcome]int{}
+	for _, s := range slotsOf(t, before, frames) {
+		if s == moved || !after.Slot(s).Replicas.Has(n.store) {
+			want[peerpb.Outcome_STALE_SERIES]++
+		}
+	}
+	res := n.ing.store(t.Context(), shareTo(b, n, 10, 5, req))
+	got := map[peerpb.Outcome]int{}
+	for _, o := range res.Outcomes {
+		got[o.Outcome]++
+	}
+	if res.Status != peerpb.Status_DONE || len(got) != 1 || got[peerpb.Outcome_STALE_SERIES] != want[peerpb.Outcome_STALE_SERIES] || res.StaleRevision != 30 {
+		t.Fatalf("%v, stale revision %d, outcomes %v, want %v", res.Status, res.StaleRevision, got, want)
+	}
+	if n.storage.count(tenantID) != 100-want[peerpb.Outcome_STALE_SERIES] {
+		t.Errorf("stored %d", n.storage.count(tenantID))
+	}
+}
+
+func TestSharesForAnotherRouteStoreOrTenantAreStale(t *testing.T) {
+	b := newBed(t, 3, nil)
+	b.show(10, tableOf(t, 64, 3, 3, 2, 5))
+	n := b.nodes[0]
+	for name, change := range map[string]func(*peerpb.Share){
+		"store":       func(s *peerpb.Share) { s.Store = []byte("0123456789abcdef") },
+		"no store":    func(s *peerpb.Share) { s.Store = nil },
+		"incarnation": func(s *peerpb.Share) { s.Incarnation = 9 },
+		"ring":        func(s *peerpb.Share) { s.Ring = 2 },
+		"tenant":      func(s *peerpb.Share) { s.Tenant = "nobody" },
+		"route":       func(s *peerpb.Share) { s.Seen = 0 },
+	} {
+		s := shareTo(b, n, 10, 1, samplesOf(3, now(), 1))
+		change(s)
+		if res := n.ing.store(t.Context(), s); res.Status != peerpb.Status_STALE || res.StaleRevision == 0 {
+			t.Errorf("%s: %v", name, res)
+		}
+	}
+	for name, change := range map[string]func(*peerpb.Share){
+		"frames":  func(s *peerpb.Share) { s.Frames = s.Frames[:len(s.Frames)-1] },
+		"samples": func(s *peerpb.Share) { s.Samples = 4 },
+		"many":    func(s *peerpb.Share) { s.Samples = 1 << 31 },
+		"labels":  func(s *peerpb.Share) { s.Frames[17] = 255 },
+	} {
+		s := shareTo(b, n, 10, 1, samplesOf(3, now(), 1))
+		change(s)
+		if res := n.ing.store(t.Context(), s); res.Status != peerpb.Status_UNAVAILABLE || res.Detail == "" {
+			t.Errorf("%s: %v", name, res)
+		}
+	}
+	if n.storage.shares != 0 {
+		t.Errorf("%d shares reached the storage", n.storage.shares)
+	}
+}
+
+func TestAReceiverThatIsBehindWaitsForWhatAShareNeeds(t *testing.T) {
+	b := newBed(t, 3, nil)
+	table := tableOf(t, 64, 3, 3, 2, 5)
+	b.show(10, table)
+	n := b.nodes[0]
+	done := make(chan *peerpb.ShareResult)
+	go func() { done <- n.ing.store(t.Context(), shareTo(b, n, 12, 12, samplesOf(3, now(), 1))) }()
+	n.ing.SetView(b.view(n, 12, table, nil))
+	if res := <-done; res.Status != peerpb.Status_DONE || len(res.Outcomes) != 0 {
+		t.Errorf("%v", res)
+	}
+	begin := time.Now()
+	if res := n.ing.store(t.Context(), shareTo(b, n, 99, 99, samplesOf(3, now(), 1))); res.Status != peerpb.Status_BEHIND || time.Since(begin) < behindWait {
+		t.Errorf("after %s: %v", time.Since(begin), res)
+	}
+	if got := n.ing.Announced(); got != 12 {
+		t.Errorf("announced %d: a share that waits holds up nothing", got)
+	}
+}
+
+func TestMovedSeriesAreRoutedAgain(t *testing.T) {
+	b := newBed(t, 4, nil)
+	before := tableOf(t, 64, 3, 3, 2, 5)
+	req := samplesOf(500, now(), 1)
+	frames, _ := framesOf(t, req)
+	moved := slotsOf(t, before, frames)[0]
+	var steps []ring.Step
+	for s := range 32 {
+		steps = append(steps, ring.Step{Slot: (moved + s) % 64, Replicas: ring.SetOf(1, 2, 4), Quorum: 2, Base: 5})
+	}
+	after, err := before.Apply(steps, 20, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.show(10, before)
+	for _, n := range b.nodes[1:] {
+		n.ing.SetView(b.view(n, 20, after, nil))
+	}
+	time.AfterFunc(100*time.Millisecond, func() { b.nodes[0].ing.SetView(b.view(b.nodes[0], 20, after, nil)) })
+	b.nodes[0].mustPost(req, http.StatusNoContent)
+	eventually(t, "three copies by the new table", func() bool {
+		held := map[string]int{}
+		for _, n := range b.nodes {
+			for series := range n.storage.content(tenantID) {
+				if after.Slot(slotOf(t, after, series)).Replicas.Has(n.store) {
+					held[series]++
+				}
+			}
+		}
+		for _, copies := range held {
+			if copies != 3 {
+				return false
+			}
+		}
+		return len(held) == 500
+	})
+	// One whose coordinator never sees the change is told to come again.
+	for _, n := range b.nodes[1:] {
+		n.ing.SetView(b.view(n, 40, tableOf(t, 64, 4, 3, 2, 40), nil))
+	}
+	body := b.nodes[0].mustPost(samplesOf(500, now(), 1), http.StatusServiceUnavailable)
+	if !strings.Contains(body, "this node has not seen revision 40") {
+		t.Errorf("answered %q", body)
+	}
+}
+
+func TestASlowPeerIsGivenUpAndCostsOnlyItself(t *testing.T) {
+	b := newBed(t, 3, func(c *Config) { c.PeerBytes, c.PeerAge = 40<<10, 4*time.Second })
+	b.show(10, tableOf(t, 64, 3, 3, 2, 5))
+	hung := make(chan struct{})
+	defer close(hung)
+	b.nodes[2].storage.set(func(s *promStorage) { s.gate = func(string) error { <-hung; return nil } })
+	for i := range 20 {
+		b.nodes[0].mustPost(samplesOf(100, now()+int64(i), 1), http.StatusNoContent)
+	}
+	p := b.nodes[0].ing.peers.all[3]
+	if n := p.bytes.Load(); n > 40<<10 {
+		t.Errorf("%d bytes wait for a hung peer", n)
+	}
+	eventually(t, "what waited too long is given up", func() bool { return p.bytes.Load() == 0 })
+}
