@@ -53,6 +53,19 @@ func (e Epoch) Closable(announced func(Store) uint64, lost func(Store) bool) boo
 	return have >= need || open == 0
 }
 
+// Passed says whether no write can begin in the table any more whose sender, or
+// enough of whose receivers, had not seen revision rev. It closes what ends for
+// the whole table at once, as the period of a tenant's route does.
+func (t *Table) Passed(rev uint64, announced func(Store) uint64, lost func(Store) bool) bool {
+	for i := range t.groups {
+		g := &t.groups[i]
+		if g.End == endOfTime && !(Epoch{Replicas: g.Replicas, Quorum: g.Quorum, To: rev}).Closable(announced, lost) {
+			return false
+		}
+	}
+	return true
+}
+
 // Open are the ended epochs that are not closed yet.
 func (t *Table) Open() []Epoch {
 	var open []Epoch

@@ -159,16 +159,16 @@ func mutants() []mutant {
 			}
 		}, false, "which changed"},
 		{"a fence that does not wait", func(r *rules) {
-			real := r.fence
+			fence := r.fence
 			r.fence = func(h Holding, c Claim, slot int) Verdict {
 				c.Need = 0
-				return real(h, c, slot)
+				return fence(h, c, slot)
 			}
 		}, false, "which changed"},
 		{"a fence that refuses whatever was seen before its own revision", func(r *rules) {
-			real := r.fence
+			fence := r.fence
 			r.fence = func(h Holding, c Claim, slot int) Verdict {
-				if v := real(h, c, slot); v != Pass || h.Revision <= c.Seen {
+				if v := fence(h, c, slot); v != Pass || h.Revision <= c.Seen {
 					return v
 				}
 				return Stale

@@ -36,10 +36,10 @@ func Plan(t *Table, nodes []Node, rf int) []Set {
 	p.rows = make([]row, p.slots)
 	p.held = make([]int64, len(p.nodes))
 	p.count = make([]uint8, p.slots*p.zones)
-	any := p.adopt(t)
+	standing := p.adopt(t)
 	p.quota = p.quotas(p.held)
 	p.limit()
-	if !any {
+	if !standing {
 		p.layOut()
 	} else {
 		p.was = slices.Clone(p.rows)
@@ -52,18 +52,18 @@ func Plan(t *Table, nodes []Node, rf int) []Set {
 }
 
 // adopt takes the replicas over that stand on nodes of the plan.
-func (p *plan) adopt(t *Table) (any bool) {
+func (p *plan) adopt(t *Table) (standing bool) {
 	for s := range p.rows {
 		p.rows[s] = row{none, none, none, none, none}
 		set := t.slots[s].Replicas
 		for r := range set.Len() {
 			if i, ok := p.index[set.At(r)]; ok {
 				p.put(s, r, int16(i))
-				any = true
+				standing = true
 			}
 		}
 	}
-	return any
+	return standing
 }
 
 // put gives the place at of slot s to node i, or to none.

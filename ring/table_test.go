@@ -162,6 +162,24 @@ func TestCloseAndExpire(t *testing.T) {
 	}
 }
 
+func TestPassedAsksEveryEpochThatTakesWrites(t *testing.T) {
+	tab := applied(t, oneSlot(t, SetOf(1, 2, 3), 2), SetOf(4, 2, 3), 2, 20, 2000)
+	announced := map[Store]uint64{2: 40, 4: 40}
+	ask := func(tab *Table) bool {
+		return tab.Passed(40, func(st Store) uint64 { return announced[st] }, func(Store) bool { return false })
+	}
+	if ask(tab) {
+		t.Error("passed, though 1 and 3 may still take a write in the epoch before")
+	}
+	if !ask(closeAll(tab, 30)) {
+		t.Error("not passed, though two of the three that take writes announced")
+	}
+	announced[2] = 39
+	if ask(closeAll(tab, 30)) {
+		t.Error("passed by a store that is behind")
+	}
+}
+
 func TestOwnersAllocatesNothing(t *testing.T) {
 	tab := planned(t, 64, equalNodes(1, 5), 3)
 	dst := make([]Store, 0, MaxReplicas)
