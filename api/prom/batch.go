@@ -42,7 +42,7 @@ func (b *batch) all(ctx context.Context, set storage.ChunkSeriesSet) error {
 }
 
 func (b *batch) one(s storage.ChunkSeries, it chunks.Iterator) (chunks.Iterator, error) {
-	name := appendLabels(nil, s.Labels())
+	name := labelBytes(s.Labels())
 	b.begin(name)
 	if b.labelled {
 		return it, b.flushFull()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -250,7 +249,7 @@ func (b *bed) tenant(id string) tsdb.Key {
 func (b *bed) replicas(key tsdb.Key, ls labels.Labels) []*member {
 	st := b.state.Load()
 	table := st.RingByID(st.Tenant(key.Tenant).Route.Ring).Table
-	slot := ring.KeyOf(ring.TenantHash(key.Tenant), xxhash.Sum64(appendLabels(nil, ls))).Slot(table.Slots())
+	slot := ring.KeyOf(ring.TenantHash(key.Tenant), xxhash.Sum64(labelBytes(ls))).Slot(table.Slots())
 	set := table.Slot(slot).Replicas
 	var out []*member
 	for i := range set.Len() {
@@ -276,7 +275,7 @@ func (m *member) write(key tsdb.Key, ls labels.Labels, samples ...sample) {
 	t := m.bed.t
 	t.Helper()
 	out := make([]tsdb.Outcome, len(samples))
-	_, err := m.db.Append(t.Context(), key, &share{labels: appendLabels(nil, ls), samples: samples}, false, out)
+	_, err := m.db.Append(t.Context(), key, &share{labels: labelBytes(ls), samples: samples}, false, out)
 	require.NoError(t, err)
 	for i, o := range out {
 		require.Equal(t, tsdb.Stored, o, "sample %d at %s", i, m.name)

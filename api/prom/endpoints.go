@@ -148,7 +148,7 @@ func (a *API) series(ctx context.Context, q *query, r *http.Request) (*answer, e
 }
 
 func (a *API) labelNames(ctx context.Context, q *query, r *http.Request) (*answer, error) {
-	return a.words(ctx, q, r, func(l *listing, hints *storage.LabelHints, ms []*labels.Matcher) ([]string, error) {
+	return a.words(q, r, func(l *listing, hints *storage.LabelHints, ms []*labels.Matcher) ([]string, error) {
 		names, _, err := l.querier.LabelNames(ctx, hints, ms...)
 		return names, err
 	})
@@ -161,7 +161,7 @@ func labelValues(name string) handler {
 		if !model.UTF8Validation.IsValidLabelName(name) {
 			return nil, fault{http.StatusBadRequest, "bad_data", fmt.Errorf("invalid label name: %q", name)}
 		}
-		return a.words(ctx, q, r, func(l *listing, hints *storage.LabelHints, ms []*labels.Matcher) ([]string, error) {
+		return a.words(q, r, func(l *listing, hints *storage.LabelHints, ms []*labels.Matcher) ([]string, error) {
 			values, _, err := l.querier.LabelValues(ctx, name, hints, ms...)
 			return values, err
 		})
@@ -169,7 +169,7 @@ func labelValues(name string) handler {
 }
 
 // words asks once for each selector, or once for everything.
-func (a *API) words(ctx context.Context, q *query, r *http.Request,
+func (a *API) words(q *query, r *http.Request,
 	ask func(l *listing, hints *storage.LabelHints, ms []*labels.Matcher) ([]string, error),
 ) (*answer, error) {
 	l, err := a.listing(q, r)

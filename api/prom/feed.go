@@ -52,7 +52,7 @@ func (q *query) startFeed(ctx context.Context, node string, i *inquiry, req *pee
 			err = f.put(ctx, d.rest())
 		}
 		if err != nil {
-			q.missed(node, err)
+			q.missed(ctx, node, err)
 			return
 		}
 		q.heard(i, d.provenance)

@@ -14,7 +14,8 @@ const longLength = 255
 
 var errLabels = errors.New("malformed label bytes")
 
-func appendLabels(dst []byte, ls labels.Labels) []byte {
+func labelBytes(ls labels.Labels) []byte {
+	dst := make([]byte, 0, ls.ByteSize())
 	ls.Range(func(l labels.Label) {
 		dst = appendString(dst, l.Name)
 		dst = appendString(dst, l.Value)

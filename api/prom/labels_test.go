@@ -14,7 +14,7 @@ func TestLabelBytesAreTheLayoutInMemory(t *testing.T) {
 		labels.FromStrings("__name__", "up", "job", "x"),
 		labels.FromStrings("a", strings.Repeat("v", 254), "b", strings.Repeat("w", 255), strings.Repeat("n", 70_000), "c"),
 	} {
-		b := appendLabels(nil, ls)
+		b := labelBytes(ls)
 		if labels.ImplementationName == "stringlabels" {
 			require.Equal(t, string(ls.Bytes(nil)), string(b))
 		}
@@ -26,7 +26,7 @@ func TestLabelBytesAreTheLayoutInMemory(t *testing.T) {
 }
 
 func FuzzLabelsOf(f *testing.F) {
-	f.Add(appendLabels(nil, labels.FromStrings("__name__", "up", "job", "x")))
+	f.Add(labelBytes(labels.FromStrings("__name__", "up", "job", "x")))
 	f.Add([]byte{255, 1})
 	f.Add([]byte{1, 'a', 255, 255, 255, 255})
 	f.Add([]byte{0, 0})
@@ -41,7 +41,7 @@ func FuzzLabelsOf(f *testing.F) {
 			require.Less(t, before, l.Name)
 			before = l.Name
 		})
-		again, err := labelsOf(appendLabels(nil, ls), &scratch)
+		again, err := labelsOf(labelBytes(ls), &scratch)
 		require.NoError(t, err)
 		require.True(t, labels.Equal(ls, again))
 	})

@@ -3,6 +3,7 @@ package prom
 import (
 	"fmt"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/muster-metrics/muster/proto/peerpb"
@@ -52,7 +53,7 @@ func matchersPB(in []*labels.Matcher) []*peerpb.Matcher {
 
 // everything matches each series: for a select whose matchers were all on the
 // tenant label, which no series carries.
-var everything = labels.MustNewMatcher(labels.MatchRegexp, labels.MetricName, ".*")
+var everything = labels.MustNewMatcher(labels.MatchRegexp, model.MetricNameLabel, ".*")
 
 // splitTenant takes the matchers on the tenant label out of ms: they choose
 // among tenants.

@@ -83,7 +83,7 @@ func TestMergedIsAMap(t *testing.T) {
 		// A walk of Next and Seek sees what one over the list sees.
 		m, at := newMerged(chunks, p), -1
 		for range 12 {
-			kind := chunkenc.ValNone
+			var kind chunkenc.ValueType
 			if rapid.Bool().Draw(rt, "next") {
 				at++
 				kind = m.Next()

@@ -2,6 +2,7 @@ package prom
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"sync"
@@ -87,12 +88,13 @@ func (q *querier) selectFrom(ctx context.Context, t *clusterpb.Tenant, to *peerp
 	for _, n := range nodes {
 		sets = append(sets, q.startFeed(ctx, n, i, req))
 	}
-	return &replicaSet{inquiry: i, query: q.query, sets: sets, limit: int(req.Limit)}
+	return &replicaSet{ctx: ctx, inquiry: i, query: q.query, sets: sets, limit: int(req.Limit)}
 }
 
 // replicaSet merges the nodes' sets. The merge begins with the first Next, so
 // that a query with many selects asks for all of them at once.
 type replicaSet struct {
+	ctx     context.Context // of the select: a set lives no longer
 	inquiry *inquiry
 	query   *query
 	sets    []storage.SeriesSet
@@ -117,7 +119,7 @@ func (s *replicaSet) Next() bool {
 }
 
 func (s *replicaSet) At() storage.Series                { return s.merged.At() }
-func (s *replicaSet) Err() error                        { return s.query.failed() }
+func (s *replicaSet) Err() error                        { return errors.Join(s.ctx.Err(), s.query.failed()) }
 func (s *replicaSet) Warnings() annotations.Annotations { return nil }
 
 // LabelNames are the names of the labels of the series that match.
@@ -194,7 +196,7 @@ func (q *querier) askTenant(ctx context.Context, t *clusterpb.Tenant, to *peerpb
 		asked.Go(func() {
 			resp, err := q.api.members.askLabels(ctx, n, req)
 			if err != nil {
-				q.missed(n, err)
+				q.missed(ctx, n, err)
 				return
 			}
 			w.add(resp.GetValues()...)

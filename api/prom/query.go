@@ -76,14 +76,17 @@ func (q *query) failed() error {
 	return promql.ErrTooManySamplesRead(fmt.Sprintf("%v (at most %d)", q.err, q.api.cfg.MaxBytes))
 }
 
-func (q *query) missed(node string, err error) {
+// missed notes a node that did not answer; it is not asked again in this run.
+// A read that the query itself has ended says nothing about the node.
+func (q *query) missed(ctx context.Context, node string, err error) {
+	if ctx.Err() != nil || errors.Is(err, errTooMuch) {
+		return
+	}
 	q.mu.Lock()
 	_, again := q.silent[node]
-	if errors.Is(err, errSilent) || !errors.Is(err, context.Canceled) {
-		q.silent[node] = err
-	}
+	q.silent[node] = err
 	q.mu.Unlock()
-	if !again && !errors.Is(err, context.Canceled) {
+	if !again {
 		q.api.log.Warn("a member did not answer a read", "node", node, "err", err)
 	}
 }

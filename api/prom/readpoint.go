@@ -2,6 +2,7 @@ package prom
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"time"
 )
@@ -32,9 +33,11 @@ func (p *readPoint) start(ctx context.Context) <-chan uint64 {
 		ctx, cancel := context.WithTimeout(ctx, readPointPatience)
 		defer cancel()
 		rev, err := p.ask(ctx)
+		if err != nil && !errors.Is(ctx.Err(), context.Canceled) {
+			p.until.Store(p.now().Add(readPointRest).UnixNano())
+		}
 		if err != nil {
 			rev = 0
-			p.until.Store(p.now().Add(readPointRest).UnixNano())
 		}
 		out <- rev
 	}()

@@ -77,20 +77,28 @@ func (a *API) run(ctx context.Context, s scope, h handler, r *http.Request) (*an
 		return nil, verdict{}, fmt.Errorf("wait for a place among the running queries: %w", context.Cause(ctx))
 	}
 	for again := false; ; again = true {
-		read := a.point.start(ctx)
-		q := a.newQuery(s)
-		out, err := h(a, ctx, q, r)
-		revision := <-read
-		if err != nil {
-			return nil, verdict{}, err
-		}
-		v := q.judge(ctx, revision)
-		if !v.stale || again {
-			a.age(q, out)
-			return out, v, nil
+		out, v, err := a.once(ctx, s, h, r)
+		if err != nil || !v.stale || again {
+			return out, v, err
 		}
 		out.close()
 	}
+}
+
+// once computes the answer, and asks beside it which revision to judge it at.
+func (a *API) once(ctx context.Context, s scope, h handler, r *http.Request) (*answer, verdict, error) {
+	asking, leave := context.WithCancel(ctx)
+	defer leave()
+	read := a.point.start(asking)
+	q := a.newQuery(s)
+	out, err := h(a, ctx, q, r)
+	if err != nil {
+		leave()
+		<-read
+		return nil, verdict{}, err
+	}
+	a.age(q, out)
+	return out, q.judge(ctx, <-read), nil
 }
 
 // deadline is the request's context with the shorter of the API's timeout and

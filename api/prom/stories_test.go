@@ -151,7 +151,7 @@ func (l lying) Select(_ *peerpb.SelectRequest, s grpc.ServerStreamingServer[peer
 }
 
 func TestAnswersThatDoNotCount(t *testing.T) {
-	name := func(s string) []byte { return appendLabels(nil, labels.FromStrings("__name__", s)) }
+	name := func(s string) []byte { return labelBytes(labels.FromStrings("__name__", s)) }
 	for what, spoil := range map[string]func(m *member){
 		"cut":             func(m *member) { m.serve(cutting{from: m.reader}) },
 		"not replayed":    func(m *member) { m.status = func(s tsdb.Status) tsdb.Status { s.Replayed = false; return s } },

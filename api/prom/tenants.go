@@ -2,6 +2,7 @@ package prom
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -15,7 +16,7 @@ import (
 // tenantsSet is the series of many tenants, one tenant after the other, each
 // with the tenant label. A few tenants are asked ahead of the one being read.
 type tenantsSet struct {
-	ctx    context.Context
+	ctx    context.Context // of the select: a set lives no longer
 	from   *querier
 	label  string
 	left   []*clusterpb.Tenant
@@ -50,9 +51,9 @@ func (s *tenantsSet) ask() {
 // Next moves on. Where the order matters, everything is read first: series of
 // different tenants are sorted among each other.
 func (s *tenantsSet) Next() bool {
-	for len(s.now) == 0 && len(s.ahead) > 0 {
+	for len(s.now) == 0 && len(s.ahead) > 0 && s.Err() == nil {
 		s.read()
-		for s.sorted && len(s.ahead) > 0 {
+		for s.sorted && len(s.ahead) > 0 && s.Err() == nil {
 			s.read()
 		}
 		if s.sorted {
@@ -106,5 +107,5 @@ func joinEqual(all []*replica) []*replica {
 }
 
 func (s *tenantsSet) At() storage.Series                { return s.at }
-func (s *tenantsSet) Err() error                        { return s.from.failed() }
+func (s *tenantsSet) Err() error                        { return errors.Join(s.ctx.Err(), s.from.failed()) }
 func (s *tenantsSet) Warnings() annotations.Annotations { return nil }

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -41,9 +42,6 @@ type bed struct {
 	info  infopb.InfoClient
 }
 
-// tenantKey makes the context of a caller bound to a tenant.
-type tenantKey struct{}
-
 func newBed(t testing.TB, change ...func(*Config, *Data)) *bed {
 	t.Helper()
 	b := &bed{t: t, state: cluster.EmptyState()}
@@ -56,7 +54,7 @@ func newBed(t testing.TB, change ...func(*Config, *Data)) *bed {
 	require.NoError(t, b.db.Open(t.Context()))
 	t.Cleanup(func() { require.NoError(t, b.db.Close()) })
 
-	cfg := Config{Node: "n1", State: func() *cluster.State { return b.state }}
+	cfg := Config{Node: "n1", State: b.now}
 	var data Data = b.db
 	for _, f := range change {
 		f(&cfg, &data)
@@ -65,10 +63,12 @@ func newBed(t testing.TB, change ...func(*Config, *Data)) *bed {
 	return b
 }
 
+func (b *bed) now() *cluster.State { return b.state }
+
 // serve opens a connection to the server, over a pipe.
-func (b *bed) serve(s *Server) {
+func (b *bed) serve(s *Server, opts ...grpc.ServerOption) {
 	l := bufconn.Listen(1 << 20)
-	srv := NewServer()
+	srv := NewServer(opts...)
 	s.Register(srv)
 	go func() { _ = srv.Serve(l) }()
 	b.t.Cleanup(srv.Stop)
@@ -171,7 +171,7 @@ func (b *bed) series(ctx context.Context, req *storepb.SeriesRequest, opts ...gr
 	var out got
 	for {
 		resp, err := stream.Recv()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return out, nil
 		}
 		if err != nil {

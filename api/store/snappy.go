@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"io"
 	"sync"
 
@@ -53,7 +54,7 @@ type snappyReader struct {
 
 func (r *snappyReader) Read(p []byte) (int, error) {
 	n, err := r.Reader.Read(p)
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		r.pool.Put(r)
 	}
 	return n, err
