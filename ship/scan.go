@@ -31,10 +31,10 @@ type block struct {
 	meta promtsdb.BlockMeta
 }
 
-// scan lists the finished blocks of a directory, oldest first. Blocks that
-// cannot be read are in the error; the others are listed all the same.
-// present has every ULID that has a directory, readable or not.
-func scan(dir string) (blocks []block, present map[ulid.ULID]bool, err error) {
+// scan lists the finished blocks of a directory that are not safe yet, oldest
+// first. Blocks that cannot be read are in the error; the others are listed all
+// the same. present has every ULID that has a directory, safe or not.
+func scan(dir string, safe func(ulid.ULID) bool) (blocks []block, present map[ulid.ULID]bool, err error) {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil, nil // the tenant has not been opened here yet
@@ -52,6 +52,9 @@ func scan(dir string) (blocks []block, present map[ulid.ULID]bool, err error) {
 			continue
 		}
 		present[id] = true
+		if safe(id) {
+			continue
+		}
 		b := block{dir: filepath.Join(dir, e.Name())}
 		if b.meta, err = readLocal(b.dir); err != nil {
 			if !errors.Is(err, os.ErrNotExist) { // no meta.json: being deleted, or not ours

@@ -18,7 +18,7 @@ import (
 type Config struct {
 	Bucket objstore.Bucket
 	Ledger *Ledger
-	// Sources names the directories to ship from, anew at each scan.
+	// Sources names the directories to ship from, anew at each scan. Not nil.
 	Sources func() []Source
 	// Every is the time from one scan to the next; see Every. Default 30s.
 	Every time.Duration
@@ -148,7 +148,9 @@ func (s *Shipper) ship(ctx, work context.Context, src Source) (r result) {
 		return r
 	}
 	s.m.syncs.WithLabelValues(src.Tenant).Inc()
-	blocks, present, err := scan(src.Dir)
+	blocks, present, err := scan(src.Dir, func(id ulid.ULID) bool {
+		return s.cfg.Ledger.Safe(src.Tenant, src.Incarnation, id)
+	})
 	r.present = present
 	var errs []error
 	if err != nil {
@@ -156,7 +158,10 @@ func (s *Shipper) ship(ctx, work context.Context, src Source) (r result) {
 		errs = append(errs, err)
 	}
 	for _, b := range blocks {
-		if !s.wanted(src, b) {
+		if b.meta.Compaction.Level > 1 {
+			// The Compactor makes the higher levels, of what was shipped. The
+			// ledger does not call such a block safe.
+			s.m.skipped.WithLabelValues("compacted").Inc()
 			continue
 		}
 		if ctx.Err() != nil {
@@ -178,20 +183,6 @@ func (s *Shipper) ship(ctx, work context.Context, src Source) (r result) {
 		r.err = fmt.Errorf("tenant %s: %w", src.Tenant, err)
 	}
 	return r
-}
-
-// wanted reports whether a block has to be shipped and is not yet safe.
-func (s *Shipper) wanted(src Source, b block) bool {
-	if s.cfg.Ledger.Safe(src.Tenant, src.Incarnation, b.meta.ULID) {
-		return false
-	}
-	if b.meta.Compaction.Level > 1 {
-		// Its sources were shipped, or will be by their own replica: the
-		// Compactor makes the higher levels. The ledger does not call it safe.
-		s.m.skipped.WithLabelValues("compacted").Inc()
-		return false
-	}
-	return true
 }
 
 // carry takes one block through to safe.

@@ -363,6 +363,8 @@ func TestSettings(t *testing.T) {
 		"default_tenant":            `{"default_tenant":"a b"}`,
 		"tenant_defaults.retention": `{"tenant_defaults":{"retention":"x"}}`,
 		"auto_create_tenants":       `{"auto_create_tenants":"yes"}`,
+		"maintenance":               `{"maintenance":true}`,
+		"split_tenant_label":        `{"split_tenant_label":"team"}`,
 		"colour":                    `{"colour":1}`,
 	} {
 		b.refused("PUT", "/settings", body, 400, field)

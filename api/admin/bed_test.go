@@ -175,7 +175,7 @@ func ask(t *testing.T, client *http.Client, url, method, body string, header ...
 	}
 	resp, err := client.Do(req)
 	ok(t, err)
-	defer resp.Body.Close() //nolint:errcheck // read only.
+	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
 	ok(t, err)
 	return reply{t, resp.StatusCode, resp.Header, string(bytes.TrimSpace(text))}

@@ -36,7 +36,7 @@ func (r *refusal) header(w http.ResponseWriter, contentType string) {
 
 func writeText(w http.ResponseWriter, r *refusal) {
 	r.header(w, "text/plain; charset=utf-8")
-	_, _ = fmt.Fprintln(w, r.message) // the client may be gone
+	_, _ = fmt.Fprintln(w, r.message) //nolint:gosec // plain text, not sniffed; the client may be gone.
 }
 
 func writeJSON(w http.ResponseWriter, r *refusal) {
