@@ -32,7 +32,7 @@ func (e *edit) moveSlots(c *clusterpb.MoveSlots) (uint64, *clusterpb.Refusal) {
 	}
 	steps := make([]ring.Step, 0, len(c.GetSteps()))
 	for _, s := range c.GetSteps() {
-		step, r := checkStep(old, s, may)
+		step, r := e.checkStep(old, s, may)
 		if r != nil {
 			return 0, r
 		}
@@ -55,10 +55,11 @@ func (e *edit) moveSlots(c *clusterpb.MoveSlots) (uint64, *clusterpb.Refusal) {
 }
 
 // checkStep wants one replica of a settled slot to change, towards a store
-// that may hold it, and no slot to fall below its quorum. A slot without any
+// that may hold it, and no slot to fall below its quorum by giving up a store
+// that is not lost. A slot without any
 // replica may be given all of them. The slot keeps its quorum or gets the one
 // that the ring has now.
-func checkStep(r *Ring, s *clusterpb.SlotStep, may map[ring.Store]bool) (ring.Step, *clusterpb.Refusal) {
+func (e *edit) checkStep(r *Ring, s *clusterpb.SlotStep, may map[ring.Store]bool) (ring.Step, *clusterpb.Refusal) {
 	none := ring.Step{}
 	slot := int64(s.GetSlot())
 	if slot >= int64(r.Table.Slots()) {
@@ -92,12 +93,23 @@ func checkStep(r *Ring, s *clusterpb.SlotStep, may map[ring.Store]bool) (ring.St
 		return none, invalid("steps", "slot %d: one replica may change in a step, not %d", slot, max(come, gone))
 	case set.Len() > r.RF() && set.Len() > old.Replicas.Len():
 		return none, invalid("steps", "slot %d: %d replicas in a ring with replication factor %d", slot, set.Len(), r.RF())
-	case set.Len() < old.Replicas.Len() && set.Len() < int(s.GetQuorum()):
+	case set.Len() < old.Replicas.Len() && set.Len() < int(s.GetQuorum()) && !e.onlyLost(old.Replicas, set):
 		return none, unsafe("steps", "slot %d would fall below its quorum %d", slot, s.GetQuorum())
 	case !r.Table.Settled(int(slot)):
 		return none, unsafe("steps", "slot %d has an epoch that is not closed yet", slot)
 	}
 	return ring.Step{Slot: int(slot), Replicas: set, Quorum: int(s.GetQuorum()), Base: s.GetBase()}, nil
+}
+
+// onlyLost says whether the stores that leave the slot are lost: no write can
+// count on them anyway.
+func (e *edit) onlyLost(old, next ring.Set) bool {
+	for i := range old.Len() {
+		if st := old.At(i); !next.Has(st) && !e.next.Lost(st) {
+			return false
+		}
+	}
+	return true
 }
 
 // head is the part of a list that an error may show.

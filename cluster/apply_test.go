@@ -118,31 +118,54 @@ func TestARequestIsAppliedOnceAndAnsweredAgain(t *testing.T) {
 }
 
 func TestMemoryIsBounded(t *testing.T) {
-	s, _ := EmptyState().Apply(1, withTime(command(initCluster("n1", 1)), testTime))
+	h := created(t, 1, 1)
+	fill(h, maxRequests-10, maxEvents-10)
+	s := h.state
 	var id [requestIDLen]byte
-	for i := range uint64(maxRequests + 100) {
-		cmd := withTime(command(&clusterpb.PutTenant{Id: "a"}), testTime)
-		if i >= maxEvents+100 {
-			cmd = withTime(command(&clusterpb.PutTenant{Id: "-"}), testTime)
-		}
-		copy(id[:], numberKey(i))
+	for i := range uint64(50) {
+		h.rev++
+		cmd := withTime(command(&clusterpb.PutTenant{Id: "a"}), h.now)
+		copy(id[8:], numberKey(i+1))
 		cmd.RequestId = id[:]
-		s, _ = s.Apply(i+2, cmd)
+		s, _ = s.Apply(h.rev, cmd)
 	}
 	if n := s.requests.Len(); n != maxRequests {
 		t.Errorf("%d requests", n)
 	}
 	ev := s.Events(0)
-	if len(ev) != maxEvents || ev[len(ev)-1].GetRevision() != maxEvents+101 {
+	if len(ev) != maxEvents || ev[len(ev)-1].GetRevision() != h.rev {
 		t.Errorf("%d events", len(ev))
 	}
-	if got := s.Events(maxEvents + 98); len(got) != 3 || got[0].GetRevision() != maxEvents+99 {
+	if got := s.Events(h.rev - 3); len(got) != 3 || got[0].GetRevision() != h.rev-2 {
 		t.Errorf("the last three events are %v", got)
 	}
 	if len(s.Events(^uint64(0))) != 0 {
 		t.Error("events after the end of time")
 	}
 	checkSound(t, s)
+}
+
+// fill gives the state a past of so many requests and events.
+func fill(h *story, requests, events int) {
+	s := *h.state
+	byID, answered, told := s.requests.Txn(), s.answered.Txn(), s.events.Txn()
+	for i := range max(requests, events) {
+		h.rev++
+		if i < requests {
+			r := &clusterpb.Request{Id: append(numberKey(h.rev), make([]byte, 8)...), Revision: h.rev, TimeMs: h.now}
+			byID.Insert(r.GetId(), r)
+			answered.Insert(numberKey(h.rev), r)
+			s.sum += sumOf(kindRequest, r)
+		}
+		if i < events {
+			ev := &clusterpb.Event{Revision: h.rev, TimeMs: h.now}
+			told.Insert(numberKey(h.rev), ev)
+			s.sum += sumOf(kindEvent, ev)
+		}
+	}
+	s.requests, s.answered, s.events = byID.CommitOnly(), answered.CommitOnly(), told.CommitOnly()
+	s.revision = h.rev
+	h.state = &s
 }
 
 func withTime(cmd *clusterpb.Command, ms int64) *clusterpb.Command {

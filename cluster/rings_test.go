@@ -283,3 +283,21 @@ func TestAClosingMayBeRepeated(t *testing.T) {
 		t.Fatal("closing again changed something")
 	}
 }
+
+func TestALostStoreLeavesASlotEvenBelowItsQuorum(t *testing.T) {
+	h := created(t, 3, 2) // two nodes for three replicas: both must store
+	h.do(nodeToken("again", h.now+hour))
+	again := joining("n2", "n2/b", true)
+	again.TokenId = "again"
+	h.do(again)
+	r := h.state.Ring(DefaultRing)
+	base := r.Table.At(0).Changed
+	step := func(replica uint32) *clusterpb.MoveSlots {
+		return &clusterpb.MoveSlots{Ring: r.Spec.GetId(), Steps: []*clusterpb.SlotStep{{Replicas: []uint32{replica}, Quorum: 2, Base: base}}}
+	}
+	h.refused(clusterpb.Refusal_UNSAFE, "steps", step(2))
+	h.do(step(1))
+	if got := h.state.Ring(DefaultRing).BelowQuorum(); got != 1 {
+		t.Fatalf("%d slots below their quorum", got)
+	}
+}

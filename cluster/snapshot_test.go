@@ -100,7 +100,7 @@ func TestRestoreGivesTheSameState(t *testing.T) {
 
 func TestADamagedSnapshotIsRefused(t *testing.T) {
 	whole := encoded(t, smallStory(t))
-	for cut := range len(whole) {
+	for cut := range whole {
 		if _, err := ReadState(bytes.NewReader(whole[:cut])); !errors.Is(err, ErrSnapshot) {
 			t.Fatalf("cut at %d: %v", cut, err)
 		}
