@@ -118,8 +118,10 @@ type moment struct {
 	next    map[EpochKey]*moment // by closing; the zero key is the next change
 }
 
-func (m *moment) now() uint64   { return uint64(len(m.tables)) }
-func (m *moment) table() *Table { return m.tables[len(m.tables)-1] }
+func (at *moment) now() uint64   { return uint64(len(at.tables)) }
+func (at *moment) table() *Table { return at.tables[len(at.tables)-1] }
+
+func (at *moment) isLost(st Store) bool { return slices.Contains(at.lost, st) }
 
 type model struct {
 	rules
@@ -273,8 +275,6 @@ func (m *model) commits(s state, at *moment) error {
 	}
 	return nil
 }
-
-func (at *moment) isLost(st Store) bool { return slices.Contains(at.lost, st) }
 
 func (m *model) announced(s state, at *moment) func(Store) uint64 {
 	return func(st Store) uint64 {

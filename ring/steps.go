@@ -8,13 +8,13 @@ package ring
 // that growing refuses no write.
 func NextSteps(t *Table, target []Set, quorum int) []Step {
 	var steps []Step
-	for i := range min(len(t.slots), len(target)) {
+	for i, want := range target[:min(len(t.slots), len(target))] {
 		s := &t.slots[i]
-		if s.Replicas.Same(target[i]) && s.Quorum == quorum || !t.Settled(i) {
+		if s.Replicas.Same(want) && s.Quorum == quorum || !t.Settled(i) {
 			continue
 		}
-		next := Step{Slot: i, Replicas: toward(s.Replicas, target[i]), Quorum: quorum, Base: s.Changed}
-		if quorum > next.Replicas.Len() && quorum <= target[i].Len() {
+		next := Step{Slot: i, Replicas: toward(s.Replicas, want), Quorum: quorum, Base: s.Changed}
+		if quorum > next.Replicas.Len() && quorum <= want.Len() {
 			next.Quorum = s.Quorum
 		}
 		steps = append(steps, next)
