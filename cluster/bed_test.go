@@ -24,9 +24,9 @@ import (
 
 // testTiming is fast enough for a test and slow enough for two busy cores.
 var testTiming = Timing{
-	Heartbeat: 500 * time.Millisecond, Election: 500 * time.Millisecond, Lease: 400 * time.Millisecond,
-	Report: 100 * time.Millisecond, Round: 100 * time.Millisecond,
-	Stable: 300 * time.Millisecond, Spare: 5 * time.Second,
+	Heartbeat: 300 * time.Millisecond, Election: 300 * time.Millisecond, Lease: 250 * time.Millisecond,
+	Report: 100 * time.Millisecond, Round: 100 * time.Millisecond, Fresh: 1500 * time.Millisecond,
+	Stable: 200 * time.Millisecond, Spare: 5 * time.Second,
 	Ask: 30 * time.Second,
 }
 
@@ -64,6 +64,7 @@ var beds atomic.Uint32
 func newBed(t *testing.T) *bed {
 	t.Helper()
 	ignore := goleak.IgnoreCurrent()
+	t.TempDir() // so that it is removed after the nodes are stopped
 	b := &bed{t: t, net: byte(beds.Add(1))}
 	t.Cleanup(func() {
 		for _, n := range b.nodes {
@@ -207,6 +208,27 @@ func (n *bedNode) propose(cmd *clusterpb.Command) *clusterpb.ProposeResponse {
 
 func putTenant(id string) *clusterpb.Command {
 	return &clusterpb.Command{Change: &clusterpb.Command_PutTenant{PutTenant: &clusterpb.PutTenant{Id: id}}}
+}
+
+// reaches makes changes until the answer to one names these nodes as those that
+// have applied it: a leader that has just begun has not heard of all yet.
+func (n *bedNode) reaches(names ...string) {
+	n.bed.t.Helper()
+	try := 0
+	n.bed.eventually(fmt.Sprintf("a change on %s reaches %v", n.name, names), func() string {
+		try++
+		id := fmt.Sprintf("reach-%s-%d", n.name, try)
+		answer := n.propose(putTenant(id))
+		for _, other := range n.bed.running() {
+			if slices.Contains(answer.GetApplied(), other.name) && other.node.State().Tenant(id) == nil {
+				n.bed.t.Errorf("%s does not know %s, though the answer says so", other.name, id)
+			}
+		}
+		if slices.Equal(answer.GetApplied(), names) {
+			return ""
+		}
+		return fmt.Sprintf("applied by %v, pending %v", answer.GetApplied(), answer.GetPending())
+	})
 }
 
 // cluster makes a cluster of n nodes, n1 and so on, all active.

@@ -343,3 +343,34 @@ func TestANodeListMovesSlotsOnlyWhenAsked(t *testing.T) {
 		t.Fatal("after the rebalance: " + wrong)
 	}
 }
+
+func TestAHigherReplicationFactorIsKept(t *testing.T) {
+	b := newBed(t)
+	nodes := b.cluster(3, InitRequest{})
+	put := func(rf uint32, q clusterpb.WriteQuorum) *clusterpb.Command {
+		return &clusterpb.Command{Change: &clusterpb.Command_PutRing{PutRing: &clusterpb.PutRing{
+			Name: "hard", Tenants: []string{"tenant-a"}, ReplicationFactor: rf, WriteQuorum: q, Slots: 64,
+		}}}
+	}
+	nodes[1].propose(put(1, clusterpb.WriteQuorum_ALL))
+	b.settled()
+	nodes[2].propose(put(3, clusterpb.WriteQuorum_ALL))
+	quorum := func(want int) {
+		t.Helper()
+		b.eventually(fmt.Sprintf("quorum %d", want), func() string {
+			r := nodes[0].node.State().Ring("hard")
+			for i := range r.Table.Slots() {
+				if s := r.Table.At(i); s.Quorum != want || s.Replicas.Len() != want {
+					return fmt.Sprintf("slot %d has %d replicas and quorum %d", i, s.Replicas.Len(), s.Quorum)
+				}
+			}
+			return ""
+		})
+	}
+	quorum(3)
+	b.settled()
+	nodes[2].propose(put(1, clusterpb.WriteQuorum_ALL))
+	quorum(1)
+	b.settled()
+	b.agree()
+}

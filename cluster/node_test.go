@@ -70,17 +70,8 @@ func TestThreeNodesAgree(t *testing.T) {
 	b.voters(3)
 	b.settled()
 	b.agree()
-	for i, n := range nodes {
-		id := fmt.Sprintf("tenant-%d", i)
-		answer := n.propose(putTenant(id))
-		if want := []string{"n1", "n2", "n3"}; !slices.Equal(answer.GetApplied(), want) {
-			t.Errorf("a change on %s was applied by %v, pending %v; want %v", n.name, answer.GetApplied(), answer.GetPending(), want)
-		}
-		for _, other := range nodes {
-			if other.node.State().Tenant(id) == nil {
-				t.Errorf("%s does not know %s, though the answer says so", other.name, id)
-			}
-		}
+	for _, n := range nodes {
+		n.reaches("n1", "n2", "n3")
 	}
 	b.agree()
 }
