@@ -28,7 +28,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // fast is the timing of clusters in tests.
 var fast = cluster.Timing{
 	Heartbeat: 300 * time.Millisecond, Election: 300 * time.Millisecond, Lease: 200 * time.Millisecond,
-	Report: 50 * time.Millisecond, Round: 50 * time.Millisecond, Stable: 200 * time.Millisecond,
+	Report: 50 * time.Millisecond, Round: 50 * time.Millisecond, Fresh: time.Second, Stable: 200 * time.Millisecond,
 }
 
 // bed is a real node with its admin API on a unix socket, as an operator finds
