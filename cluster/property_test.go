@@ -19,19 +19,23 @@ func TestARestoredStateIsTheSame(t *testing.T) {
 		a, b := EmptyState(), EmptyState()
 		rev, now := uint64(0), testTime
 		if rapid.IntRange(0, 9).Draw(rt, "begin") > 0 {
-			rev = 1
-			cmd := withTime(command(initCluster("n1", 2)), now)
-			a, _ = a.Apply(rev, cmd)
-			b, _ = b.Apply(rev, cmd)
+			for _, change := range []proto.Message{
+				initCluster("n1", 2), nodeToken("join-n2", now+day), nodeToken("join-n3", now+day),
+				joining("n2", "n2/a", false), &clusterpb.ActivateMember{Name: "n2"}, &clusterpb.PutTenant{Id: "a"},
+			} {
+				rev++
+				a, _ = a.Apply(rev, withTime(command(change), now))
+				b, _ = b.Apply(rev, withTime(command(change), now))
+			}
 		}
 		for range rapid.IntRange(1, 60).Draw(rt, "commands") {
 			rev += rapid.Uint64Range(1, 3).Draw(rt, "step")
 			now += rapid.Int64Range(-1000, 3*hour).Draw(rt, "pause")
 			cmd := withTime(command(anyChange(rt, a, now)), now)
-			if id := rapid.IntRange(0, 8).Draw(rt, "request"); id > 0 {
+			if id := rapid.IntRange(0, 40).Draw(rt, "request"); id > 30 {
 				cmd.RequestId = bytes.Repeat([]byte{byte(id)}, requestIDLen)
 			}
-			if rapid.IntRange(0, 5).Draw(rt, "expects") == 0 {
+			if rapid.IntRange(0, 9).Draw(rt, "expects") == 9 {
 				cmd.ExpectedVersion = ref(rapid.Int64Range(-1, int64(rev)).Draw(rt, "version"))
 			}
 			old, before := a, encoded(t, a)
@@ -87,7 +91,9 @@ func anyChange(rt *rapid.T, s *State, now int64) proto.Message {
 	case 1, 2:
 		n := pick("node", "n2", "n3", "n4")
 		add := joining(n, n+pick("store", "/a", "/a", "/b", "/c"), rapid.Bool().Draw(rt, "replace"))
-		add.TokenId = id()
+		if rapid.IntRange(0, 3).Draw(rt, "other token") == 0 {
+			add.TokenId = id()
+		}
 		return add
 	case 3, 4:
 		return &clusterpb.ActivateMember{Name: node()}
@@ -100,12 +106,17 @@ func anyChange(rt *rapid.T, s *State, now int64) proto.Message {
 	case 9:
 		return &clusterpb.RevokeToken{Id: id()}
 	case 10, 11:
-		return &clusterpb.PutRing{
-			Name: name(), ReplicationFactor: rapid.Uint32Range(0, 4).Draw(rt, "rf"), Slots: pick2(rt, 0, 4, 8, 9),
-			WriteQuorum: clusterpb.WriteQuorum(rapid.Int32Range(0, 3).Draw(rt, "quorum")),
-			Tenants:     rapid.SliceOfN(rapid.SampledFrom([]string{"a", "a*", "b-?", "b-1", "[c", "*"}), 0, 3).Draw(rt, "tenants"),
-			Nodes:       rapid.SliceOfN(rapid.SampledFrom([]string{"n1", "n2", "n3"}), 0, 3).Draw(rt, "nodes"),
+		put := &clusterpb.PutRing{
+			Name: name(), ReplicationFactor: sampled[uint32](rt, "rf", 1, 1, 2, 2, 3, 0), Slots: sampled[uint32](rt, "slots", 8, 8, 8, 0, 9),
+			WriteQuorum: sampled[clusterpb.WriteQuorum](rt, "quorum", 0, 0, 1, 2, 3),
 		}
+		if put.Name != DefaultRing || rapid.IntRange(0, 3).Draw(rt, "claims") == 0 {
+			put.Tenants = rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"a", "a*", "b-?", "b-1", "c", "*", "[c"}), 1, 3, rapid.ID).Draw(rt, "tenants")
+		}
+		if rapid.Bool().Draw(rt, "listed") {
+			put.Nodes = rapid.SliceOfN(rapid.SampledFrom([]string{"n1", "n2", "n3"}), 1, 3).Draw(rt, "nodes")
+		}
+		return put
 	case 12:
 		return &clusterpb.DeleteRing{Name: name()}
 	case 13, 14:
@@ -148,7 +159,9 @@ func anyChange(rt *rapid.T, s *State, now int64) proto.Message {
 	}
 }
 
-func pick2(rt *rapid.T, of ...uint32) uint32 { return rapid.SampledFrom(of).Draw(rt, "slots") }
+func sampled[T any](rt *rapid.T, label string, from ...T) T {
+	return rapid.SampledFrom(from).Draw(rt, label)
+}
 
 // FuzzCommand hands arbitrary bytes to a node that takes them for a command.
 func FuzzCommand(f *testing.F) {
