@@ -148,6 +148,16 @@ func (b *bed) show(rev uint64, table *ring.Table) {
 	}
 }
 
+// table is the one that the first node sees.
+func (b *bed) table() *ring.Table { return b.nodes[0].ing.fence.view.Load().Ring(1).Table }
+
+// way is the node's way to a store.
+func (n *node) way(to ring.Store) *peer {
+	n.ing.peers.mu.Lock()
+	defer n.ing.peers.mu.Unlock()
+	return n.ing.peers.all[to]
+}
+
 // tableOf places slots on n stores, rf each, round robin.
 func tableOf(t testing.TB, slots, n, rf, quorum int, rev uint64) *ring.Table {
 	t.Helper()

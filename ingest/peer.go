@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/muster-metrics/muster/proto/peerpb"
@@ -17,10 +16,17 @@ import (
 type peer struct {
 	node  string
 	lanes []*lane
-	// bytes of the frames that are on their way or wait for it.
-	bytes atomic.Int64
 	stop  context.CancelFunc
+
+	mu sync.Mutex
+	// bytes of the frames that are on their way or wait for it, and of each
+	// tenant's: one whose storage hangs over there must not stop the others.
+	bytes   int64
+	tenants map[string]int64
 }
+
+// tenantPart of what may be on the way to a peer is what one tenant may have.
+const tenantPart = 4
 
 // parcel is a share on its way.
 type parcel struct {
@@ -84,7 +90,7 @@ func (ps *peers) to(store ring.Store, who Peer) *peer {
 		return p
 	}
 	ctx, stop := context.WithCancel(ps.life)
-	p := &peer{node: who.Node, stop: stop}
+	p := &peer{node: who.Node, stop: stop, tenants: map[string]int64{}}
 	for range ps.cfg.Lanes {
 		l := newLane(p, ps)
 		p.lanes = append(p.lanes, l)
@@ -120,17 +126,33 @@ func (ps *peers) close() {
 // take reserves room for a parcel; false: there is none.
 func (p *peer) take(most int64, c *parcel) bool {
 	n := int64(len(c.frames))
-	if p.bytes.Add(n) > most {
-		p.bytes.Add(-n)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.bytes+n > most || p.tenants[c.share.Tenant]+n > most/tenantPart {
 		return false
 	}
+	p.bytes += n
+	p.tenants[c.share.Tenant] += n
 	return true
 }
 
 // drop ends a parcel's stay.
 func (p *peer) drop(c *parcel) {
-	p.bytes.Add(-int64(len(c.frames)))
+	n := int64(len(c.frames))
+	p.mu.Lock()
+	p.bytes -= n
+	if p.tenants[c.share.Tenant] -= n; p.tenants[c.share.Tenant] == 0 {
+		delete(p.tenants, c.share.Tenant)
+	}
+	p.mu.Unlock()
 	c.buf.release()
+}
+
+// load is the bytes that are on their way or wait.
+func (p *peer) load() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.bytes
 }
 
 func (p *peer) unreachable(err error) error { return fmt.Errorf("%s unreachable: %w", p.node, err) }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"runtime"
 	"sync"
 	"time"
 
@@ -21,6 +20,10 @@ type server struct {
 	ingester *Ingester
 }
 
+// streamShares is how many shares of a stream may wait for the storage. What
+// a sender has on its way is bounded in bytes by itself; this bounds goroutines.
+const streamShares = 256
+
 // Shares stores the shares of one stream, several at a time, and answers each
 // when it is done, in any order. A stream that ends does not end what it brought.
 func (s *server) Shares(stream grpc.BidiStreamingServer[peerpb.Share, peerpb.ShareResult]) error {
@@ -30,7 +33,7 @@ func (s *server) Shares(stream grpc.BidiStreamingServer[peerpb.Share, peerpb.Sha
 	if err := stream.SendHeader(nil); err != nil {
 		return err
 	}
-	places := make(chan struct{}, max(4, 2*runtime.GOMAXPROCS(0)))
+	places := make(chan struct{}, streamShares)
 	var answer sync.Mutex
 	var work sync.WaitGroup
 	defer work.Wait()

@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strings"
@@ -61,7 +62,7 @@ func TestAcknowledgedSamplesAreOnEveryReplica(t *testing.T) {
 		for k, n := range b.nodes {
 			n.mustPost(samplesOf(2000, at+int64(k), 1), http.StatusNoContent)
 		}
-		table := b.nodes[0].ing.fence.view.Load().Ring(1).Table
+		table := b.table()
 		for k := range b.nodes {
 			eventually(t, "three copies of each", func() bool {
 				held := b.holders(table, at+int64(k))
@@ -80,7 +81,7 @@ func TestOneBadSampleLeavesTheOthersStored(t *testing.T) {
 	beds(t, func(t *testing.T, b *bed) {
 		at := now()
 		b.nodes[0].mustPost(samplesOf(1, at, 1), http.StatusNoContent)
-		table := b.nodes[0].ing.fence.view.Load().Ring(1).Table
+		table := b.table()
 		eventually(t, "three copies", func() bool {
 			for _, copies := range b.holders(table, at) {
 				return copies == 3
@@ -197,9 +198,7 @@ func TestWhatAPeerMissesForAMomentReachesIt(t *testing.T) {
 	mu.Unlock()
 	eventually(t, "what it could not take arrives", func() bool { return b.nodes[2].storage.count(tenantID) == 300 })
 	eventually(t, "nothing is on its way any more", func() bool {
-		b.nodes[0].ing.peers.mu.Lock()
-		defer b.nodes[0].ing.peers.mu.Unlock()
-		return b.nodes[0].ing.peers.all[3].bytes.Load() == 0
+		return b.nodes[0].way(3).load() == 0
 	})
 }
 
@@ -363,9 +362,81 @@ func TestASlowPeerIsGivenUpAndCostsOnlyItself(t *testing.T) {
 	for i := range 20 {
 		b.nodes[0].mustPost(samplesOf(100, now()+int64(i), 1), http.StatusNoContent)
 	}
-	p := b.nodes[0].ing.peers.all[3]
-	if n := p.bytes.Load(); n > 40<<10 {
+	p := b.nodes[0].way(3)
+	if n := p.load(); n == 0 || n > 40<<10 {
 		t.Errorf("%d bytes wait for a hung peer", n)
 	}
-	eventually(t, "what waited too long is given up", func() bool { return p.bytes.Load() == 0 })
+	eventually(t, "what waited too long is given up", func() bool { return p.load() == 0 })
+}
+
+// TestLoadWithRestarts writes from all sides while the member doors of nodes
+// go and come: every acknowledged sample is on a quorum of its replicas, and
+// nobody reads a released buffer.
+func TestLoadWithRestarts(t *testing.T) {
+	beds(t, func(t *testing.T, b *bed) {
+		table, begin := b.table(), now()
+		const writers, rounds = 6, 12
+		var acked [writers][]int64
+		var work sync.WaitGroup
+		for w := range writers {
+			work.Go(func() {
+				for r := range rounds {
+					at := begin + int64(w*1000+r)
+					if b.nodes[w%len(b.nodes)].post(samplesOf(300, at, float64(at))).Code == http.StatusNoContent {
+						acked[w] = append(acked[w], at)
+					}
+				}
+			})
+		}
+		for k := range 3 {
+			n := b.nodes[k%len(b.nodes)]
+			n.kill()
+			n.listen(n.address)
+		}
+		work.Wait()
+		total := 0
+		for w := range acked {
+			for _, at := range acked[w] {
+				total++
+				copies := map[string]int{}
+				for _, n := range b.nodes {
+					for series, points := range n.storage.content(tenantID) {
+						if v, ok := points[at]; ok && v == float64(at) {
+							copies[series]++
+						} else if ok {
+							t.Fatalf("%s has %v at %d of %s", n.name, v, at, series)
+						}
+					}
+				}
+				if len(copies) != 300 {
+					t.Fatalf("%d of 300 acknowledged samples are somewhere", len(copies))
+				}
+				for series, c := range copies {
+					if c < table.Slot(slotOf(t, table, series)).Quorum {
+						t.Fatalf("%s is on %d nodes", series, c)
+					}
+				}
+			}
+		}
+		if total == 0 {
+			t.Fatal("nothing was acknowledged")
+		}
+	})
+}
+
+func TestASenderThatGoesAwayLeavesItsSamples(t *testing.T) {
+	b := newBed(t, 3, nil)
+	b.show(10, tableOf(t, 64, 3, 3, 2, 5))
+	hung := make(chan struct{})
+	for _, n := range b.nodes {
+		n.storage.set(func(s *promStorage) { s.gate = func(string) error { <-hung; return nil } })
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	w := b.nodes[0].post(samplesOf(10, now(), 1), func(r *http.Request) { *r = *r.WithContext(ctx) })
+	if w.Code != http.StatusServiceUnavailable {
+		t.Errorf("answered %d", w.Code)
+	}
+	close(hung)
+	eventually(t, "all three have them", func() bool { return b.total() == 30 })
 }
