@@ -95,7 +95,7 @@ func TestOneBadSampleAmongTwoThousand(t *testing.T) {
 		}{
 			{"too-old", "old", func(s *sample) { s.t -= 100 * 3600_000 }},
 			{"future", "future", func(s *sample) { s.t += 3600_000 }},
-			{"no-name", "label", func(s *sample) { s.labels = labels.FromStrings("job", "test") }},
+			{"no-name", "no metric name", func(s *sample) { s.labels = labels.FromStrings("job", "test") }},
 			{"not-utf8", "UTF-8", func(s *sample) { s.labels = labels.FromStrings("__name__", "m", "x", "\xff") }},
 		} {
 			samples := batch("m", 2000, now)
@@ -127,7 +127,7 @@ func TestConflictingValueIsRefusedAndTheOthersAreStored(t *testing.T) {
 		again[7].v = 4711
 		status, text := b.post(1, "a", snappy.Encode(nil, body(again...)))
 		require.Equal(t, 400, status, text)
-		require.Contains(t, text, "conflict")
+		require.Contains(t, text, "another value is held at that time")
 		for i := range b.nodes {
 			require.Equal(t, map[string]float64{"{}": 7}, b.query(i, "-t", "a", `sum(m{instance="host-0007"})`))
 		}

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/golang/snappy"
+	"github.com/stretchr/testify/require"
+)
+
+func TestEveryNodeRestarts(t *testing.T) {
+	beds(t, func(t *testing.T, b *bed) {
+		now := time.Now().UnixMilli()
+		b.write(0, "a", batch("m", 200, now)...)
+		revision := b.nodes[0].node.cluster.State().Revision()
+		for i := range b.nodes {
+			b.stop(i)
+		}
+		for i := range b.nodes {
+			b.start(i)
+			require.GreaterOrEqual(t, b.nodes[i].node.cluster.State().Revision(), revision, "n%d knows at once what it knew", i+1)
+		}
+		b.settle()
+		b.write(1, "a", batch("m", 200, now+1000)...)
+		for i := range b.nodes {
+			require.Equal(t, map[string]float64{"{}": 400}, b.query(i, "-t", "a", fmt.Sprintf(`sum(count_over_time(m[1h] @ %d))`, now/1000+5)))
+		}
+	})
+}
+
+func TestOneStoppedNodeIsNotMissed(t *testing.T) {
+	beds(t, func(t *testing.T, b *bed) {
+		now := time.Now().UnixMilli()
+		b.write(0, "a", batch("m", 200, now)...)
+		last := len(b.nodes) - 1
+		for _, gone := range []int{0, last} { // the leader is one of them
+			b.stop(gone)
+			for i := range b.nodes {
+				if i != gone {
+					b.write(i, "a", batch("m", 200, now+int64(1000*(gone+1)+i))...)
+				}
+			}
+			want := b.queryCount(t, (gone+1)%len(b.nodes), now)
+			b.start(gone)
+			b.settle()
+			require.Equal(t, want, b.queryCount(t, gone, now))
+		}
+	})
+}
+
+func (b *bed) queryCount(t *testing.T, i int, now int64) float64 {
+	t.Helper()
+	var got map[string]float64
+	b.eventually("a complete answer", func() (err error) {
+		got, err = b.ask(i, "-t", "a", fmt.Sprintf(`sum(count_over_time(m[1h] @ %d))`, now/1000+20))
+		return err
+	})
+	return got["{}"]
+}
+
+func TestWithoutALeaderSamplesAreStillTakenAndRead(t *testing.T) {
+	// Three voters of four nodes... two of them stop: nobody can be elected. A
+	// ring on the two that are left goes on.
+	b := newBed(t, 3, 1)
+	b.cli(0, "ring", "create", "own", "--tenants", "a", "--nodes", "n3", "--replication-factor", "1")
+	b.settle()
+	now := time.Now().UnixMilli()
+	b.write(2, "a", batch("m", 100, now)...)
+	b.stop(0)
+	b.stop(1)
+	b.stop(2)
+	b.start(2) // without anybody to elect it
+	b.eventually("the tenants are open", func() error { return b.nodes[2].node.ready.err() })
+	b.write(2, "a", batch("m", 100, now+1000)...)
+	out, _, code := b.try(2, "query", "-t", "a", "--partial", "-o", "json", fmt.Sprintf(`sum(count_over_time(m[1h] @ %d))`, now/1000+5))
+	require.Zero(t, code)
+	require.Contains(t, out, `"200"`)
+	// A tenant that nobody knows cannot be created now, and a change is refused
+	// with the reason.
+	status, _ := b.post(2, "unknown", snappy.Encode(nil, body(batch("m", 1, now)...)))
+	require.Equal(t, 503, status)
+	_, msg, code := b.try(2, "tenant", "create", "new")
+	require.Equal(t, exitNoLeader, code, msg)
+	require.Contains(t, msg, "n1")
+}
