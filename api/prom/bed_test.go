@@ -89,20 +89,17 @@ func newBed(t testing.TB, n, rf int, change ...func(*Config)) *bed {
 	b.state.Store(cluster.EmptyState())
 	hour := ms(time.Hour)
 	init := &clusterpb.InitCluster{Name: "c", Id: strings.Repeat("0a", 16), ReplicationFactor: 1, Slots: 4}
-	for i := range n {
-		m := &member{bed: b, name: fmt.Sprintf("n%d", i+1), id: [16]byte{byte(i + 1)}}
-		b.members = append(b.members, m)
+	for i := range n + 1 { // one more may join later
+		name := fmt.Sprintf("n%d", i+1)
 		init.Tokens = append(init.Tokens, &clusterpb.Token{
-			Id: "token" + m.name, Role: clusterpb.TokenRole_ROLE_NODE, Hash: hash32(m.name), ExpiresMs: base.UnixMilli(), CreatedMs: hour,
+			Id: "token" + name, Role: clusterpb.TokenRole_ROLE_NODE, Hash: hash32(name), ExpiresMs: base.UnixMilli(), CreatedMs: hour,
 		})
 	}
-	init.Member, init.StoreId = b.members[0].pb(), b.members[0].id[:]
+	first := b.newMember()
+	init.Member, init.StoreId = first.pb(), first.id[:]
 	b.apply(hour, &clusterpb.Command{Change: &clusterpb.Command_Init{Init: init}})
-	for _, m := range b.members[1:] {
-		b.apply(hour, &clusterpb.Command{Change: &clusterpb.Command_AddMember{AddMember: &clusterpb.AddMember{
-			Member: m.pb(), StoreId: m.id[:], TokenId: "token" + m.name,
-		}}})
-		b.apply(hour, &clusterpb.Command{Change: &clusterpb.Command_ActivateMember{ActivateMember: &clusterpb.ActivateMember{Name: m.name}}})
+	for range n - 1 {
+		b.join(b.newMember())
 	}
 	b.apply(hour, &clusterpb.Command{Change: &clusterpb.Command_PutRing{PutRing: &clusterpb.PutRing{
 		Name: "main", Tenants: []string{"*"}, ReplicationFactor: uint32(rf), Slots: 16,
@@ -111,6 +108,22 @@ func newBed(t testing.TB, n, rf int, change ...func(*Config)) *bed {
 		m.start(change)
 	}
 	return b
+}
+
+func (b *bed) newMember() *member {
+	i := len(b.members) + 1
+	m := &member{bed: b, name: fmt.Sprintf("n%d", i), id: [16]byte{byte(i)}}
+	b.members = append(b.members, m)
+	return m
+}
+
+// join makes a member active; it holds nothing yet.
+func (b *bed) join(m *member) {
+	b.t.Helper()
+	b.apply(ms(time.Hour), &clusterpb.Command{Change: &clusterpb.Command_AddMember{AddMember: &clusterpb.AddMember{
+		Member: m.pb(), StoreId: m.id[:], TokenId: "token" + m.name,
+	}}})
+	b.apply(ms(time.Hour), &clusterpb.Command{Change: &clusterpb.Command_ActivateMember{ActivateMember: &clusterpb.ActivateMember{Name: m.name}}})
 }
 
 func (m *member) pb() *clusterpb.Member {
@@ -132,6 +145,7 @@ func (m *member) start(change []func(*Config)) {
 	t := m.bed.t
 	m.db = tsdb.New(tsdb.Config{Dir: t.TempDir()})
 	require.NoError(t, m.db.Open(t.Context()))
+	m.db.SetTenants(m.bed.tenants, nil)
 	t.Cleanup(func() { require.NoError(t, m.db.Close()) })
 	m.reader = NewReader(m.id, m.see, m, nil)
 	m.serve(m.reader)

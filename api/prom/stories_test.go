@@ -110,18 +110,24 @@ func TestAtTwoCopiesNoneMayBeSilent(t *testing.T) {
 }
 
 func TestAHungMemberIsSilentAfterItsTime(t *testing.T) {
-	b := newBed(t, 3, 3, func(c *Config) { c.MemberTimeout = 100 * time.Millisecond })
+	b := newBed(t, 3, 3, func(c *Config) { c.MemberTimeout = 2 * time.Second })
 	load(b, b.tenant("a"))
-	want := b.members[0].query("a", "sum(m) + sum(m) + count(m)").whole(t)
+	asked := b.members[0]
+	want := asked.query("a", "sum(m) + sum(m) + count(m)").whole(t)
 	b.members[2].hang()
-	for range 3 {
-		require.Equal(t, want, b.members[0].query("a", "sum(m) + sum(m) + count(m)").whole(t))
+	for range 3 { // the later ones wait for a tenth of the time
+		require.Equal(t, want, asked.query("a", "sum(m) + sum(m) + count(m)").whole(t))
 	}
-	ask(t, b.members[0].api.Tenant("a"), "labels", "").whole(t)
+	ask(t, asked.api.Tenant("a"), "labels", "").whole(t)
+	require.Equal(t, 200*time.Millisecond, asked.api.members.patience("n3"))
+	require.Equal(t, 2*time.Second, asked.api.members.patience("n2"))
 	b.members[1].hang()
-	require.Contains(t, b.members[0].query("a", "sum(m)").lacking(t), "n2, n3")
+	require.Contains(t, asked.query("a", "sum(m)").lacking(t), "n2, n3")
+
+	asked.api.members.now = func() time.Time { return base.Add(time.Minute) }
 	b.members[2].serve(b.members[2].reader)
-	require.Equal(t, want, b.members[0].query("a", "sum(m) + sum(m) + count(m)").whole(t), "it is asked again")
+	require.Equal(t, want, asked.query("a", "sum(m) + sum(m) + count(m)").whole(t), "it is asked again")
+	require.Equal(t, 2*time.Second, asked.api.members.patience("n3"))
 }
 
 // cutting ends its answer without saying whose it was.
@@ -274,25 +280,22 @@ func (b *bed) move(key tsdb.Key, from, to *member) {
 // TestANodeThatIsBehindAsksAgain: the slot has moved, a write was acknowledged
 // by the new owners, and this node hears of it only from those it asks.
 func TestANodeThatIsBehindAsksAgain(t *testing.T) {
-	b := newBed(t, 4, 3)
+	b := newBed(t, 3, 3)
 	key := b.tenant("a")
 	ls := labels.FromStrings("__name__", "m")
 	old := b.replicas(key, ls)
-	var to *member
-	for _, m := range b.members {
-		if m != old[0] && m != old[1] && m != old[2] {
-			to = m
-		}
-	}
-	asker := old[0]
+	asker, gone, left := old[0], old[1], old[2]
 	asker.state.Store(b.state.Load())
-	b.move(key, old[2], to)
-	// The quorum of the write is old[1] and to; then old[1] fails.
-	for _, m := range []*member{old[1], to} {
+	joined := b.newMember()
+	b.join(joined)
+	joined.start(nil)
+	b.move(key, left, joined)
+	// The quorum of the write is gone and joined; then gone fails.
+	for _, m := range []*member{gone, joined} {
 		m.write(key, ls, sample{ms(0), 2})
 	}
-	old[1].stop()
-	old[2].hook = func() { asker.state.Store(nil) } // the change comes in while the query runs
+	gone.stop()
+	left.hook = func() { asker.state.Store(nil) } // the change comes in while the query runs
 	require.Contains(t, asker.query("a", "m").whole(t), `"2"`)
 }
 

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"math"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc"
@@ -22,17 +23,19 @@ const keepaliveMinTime = 5 * time.Second
 
 // NewServer makes a gRPC server as Thanos' clients expect one: messages of any
 // size, frequent keepalives, the framed snappy compressor, health, reflection.
-// opts come last, credentials for example.
+// opts are the caller's own, credentials for example; interceptors among them
+// see a panic of the service as an error.
 func NewServer(opts ...grpc.ServerOption) *grpc.Server {
-	all := append([]grpc.ServerOption{
+	all := slices.Concat([]grpc.ServerOption{
 		grpc.MaxRecvMsgSize(math.MaxInt32),
 		grpc.MaxSendMsgSize(math.MaxInt32),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: keepaliveMinTime, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 20 * time.Second}),
 		grpc.ForceServerCodecV2(newCodec()),
+	}, opts, []grpc.ServerOption{
 		grpc.ChainUnaryInterceptor(recoverUnary),
 		grpc.ChainStreamInterceptor(recoverStream),
-	}, opts...)
+	})
 	srv := grpc.NewServer(all...)
 	grpc_health_v1.RegisterHealthServer(srv, health.NewServer())
 	reflection.Register(srv)
