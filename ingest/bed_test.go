@@ -14,6 +14,7 @@ import (
 	"github.com/klauspost/compress/snappy"
 	"github.com/prometheus/prometheus/prompb"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/muster-metrics/muster/ring"
@@ -52,6 +53,7 @@ func (n *node) Dial(_ context.Context, name string) (*grpc.ClientConn, error) {
 	for _, o := range n.bed.nodes {
 		if o.name == name {
 			c, err := grpc.NewClient(o.address, grpc.WithTransportCredentials(insecure.NewCredentials()),
+				grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.Config{BaseDelay: 20 * time.Millisecond, Multiplier: 1.5, MaxDelay: 200 * time.Millisecond}, MinConnectTimeout: time.Second}),
 				grpc.WithInitialWindowSize(4<<20), grpc.WithInitialConnWindowSize(16<<20))
 			n.conns[name] = c
 			return c, err
@@ -98,7 +100,9 @@ func (n *node) listen(address string) {
 		l, err = net.Listen("tcp", address)
 		return err == nil
 	})
-	n.address = l.Addr().String()
+	if n.address == "" { // else it is the same, and others are reading it
+		n.address = l.Addr().String()
+	}
 	n.server = grpc.NewServer(grpc.WaitForHandlers(true), grpc.InitialWindowSize(4<<20), grpc.InitialConnWindowSize(16<<20))
 	n.ing.RegisterReplication(n.server)
 	n.served = make(chan struct{})

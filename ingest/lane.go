@@ -202,7 +202,6 @@ func (l *lane) connect(ctx context.Context) (grpc.ClientStream, error) {
 	if err != nil {
 		return nil, err
 	}
-	conn.ResetConnectBackoff() // the lane has its own, shorter one
 	desc := &peerpb.Replication_ServiceDesc.Streams[0]
 	stream, err := conn.NewStream(ctx, desc, peerpb.Replication_Shares_FullMethodName, grpc.CallContentSubtype(codecName))
 	if err != nil {
