@@ -43,6 +43,7 @@ type query struct {
 	inquiries []*inquiry
 	revision  uint64 // the greatest that a member has told
 	oldest    int64  // the earliest time that was asked for, where some was
+	looked    bool   // tenants were looked up: the result depends on the state
 }
 
 func (a *API) newQuery(s scope) *query {
@@ -122,6 +123,9 @@ func (q *query) inquire(t *clusterpb.Tenant, mint, maxt int64) (*inquiry, []stri
 
 // tenants are those the scope names, of which matchers choose.
 func (q *query) tenants(ms []*labels.Matcher) []*clusterpb.Tenant {
+	q.mu.Lock()
+	q.looked = true
+	q.mu.Unlock()
 	if !q.scope.all {
 		if t := q.state.Tenant(q.scope.tenant); t != nil {
 			return []*clusterpb.Tenant{t}
@@ -150,19 +154,32 @@ type verdict struct {
 // is known.
 func (q *query) judge(ctx context.Context, read uint64) verdict {
 	q.mu.Lock()
-	need, all := max(q.revision, read), q.inquiries
+	need, all, looked := max(q.revision, read), q.inquiries, q.looked
 	q.mu.Unlock()
 	v := verdict{state: q.api.caughtUp(ctx, need)}
+	if !looked {
+		return v
+	}
+	v.stale = q.otherTenants(v.state)
 	now := q.api.cfg.Now().UnixMilli()
 	for _, i := range all {
 		lacks, stale := i.judge(v.state, now)
 		v.lacks, v.stale = append(v.lacks, lacks...), v.stale || stale
 	}
-	if v.state.Revision() < need && len(all) > 0 {
+	if v.state.Revision() < need {
 		v.lacks = append(v.lacks, lack{note: fmt.Sprintf(
 			"this node has seen revision %d, others %d: it cannot tell who holds what", v.state.Revision(), need)})
 	}
 	return v
+}
+
+// otherTenants says whether the newer state has tenants that the query did not
+// know: created, by somebody else's node, just before it came in.
+func (q *query) otherTenants(st *cluster.State) bool {
+	if q.scope.all {
+		return st.TenantCount() != q.state.TenantCount()
+	}
+	return st.Tenant(q.scope.tenant).GetIncarnation() != q.state.Tenant(q.scope.tenant).GetIncarnation()
 }
 
 const (

@@ -352,3 +352,54 @@ func TestTheOperatorSeesEveryTenant(t *testing.T) {
 		ask(t, all, "series", `match[]={tenant_id="b"}`).whole(t))
 	require.Contains(t, ask(t, b.members[0].api.Tenant("b"), "query", instant("count(up)")).whole(t), `"2"`, "a tenant sees its own")
 }
+
+// TestAFormerRingIsAsked: a tenant that was routed to another ring has its past
+// there, and its answers need that ring's stores as well.
+func TestAFormerRingIsAsked(t *testing.T) {
+	b := newBed(t, 4, 3)
+	key := b.tenant("a")
+	ls := labels.FromStrings("__name__", "m")
+	old := b.replicas(key, ls)
+	b.write(key, ls, sample{ms(time.Minute), 1})
+	b.apply(ms(30*time.Second), &clusterpb.Command{Change: &clusterpb.Command_PutRing{PutRing: &clusterpb.PutRing{
+		Name: "hard", Tenants: []string{"a"}, ReplicationFactor: 1, Slots: 4, Nodes: []string{old[0].name},
+	}}})
+	require.Equal(t, []*member{old[0]}, b.replicas(key, ls))
+	b.write(key, ls, sample{ms(0), 2})
+	for _, m := range b.members {
+		require.Contains(t, m.query("a", "m[5m]").whole(t), `"1"],[`)
+	}
+	old[1].stop()
+	old[0].query("a", "m[5m]").whole(t)
+	old[2].stop()
+	require.Contains(t, old[0].query("a", "m[5m]").lacking(t), `ring "main"`)
+
+	old[1].serve(old[1].reader)
+	old[2].serve(old[2].reader)
+	old[0].stop()
+	require.Contains(t, old[1].query("a", "m[5m]").lacking(t), `ring "hard" slots 0-3: 0 of 1 needed stores answered, missing `+old[0].name)
+}
+
+// TestATenantThisNodeHasNotHeardOf: it was created, and wrote, through another
+// node just before the query came in.
+func TestATenantThisNodeHasNotHeardOf(t *testing.T) {
+	b := newBed(t, 3, 3)
+	asker := b.members[0]
+	asker.state.Store(b.state.Load())
+	load(b, b.tenant("a"))
+	cfg := asker.api.cfg
+	cfg.ReadPoint = func(context.Context) (uint64, error) {
+		asker.state.Store(nil)
+		return b.state.Load().Revision(), nil
+	}
+	require.Contains(t, ask(t, New(cfg).Tenant("a"), "query", instant("sum(m)")).whole(t), `"780"`)
+
+	before := b.state.Load()
+	load(b, b.tenant("z"))
+	asker.state.Store(before)
+	require.Contains(t, ask(t, New(cfg).AllTenants(), "query", instant("count(m)")).whole(t), `"80"`)
+
+	asker.state.Store(before)
+	cfg.ReadPoint = func(context.Context) (uint64, error) { return b.state.Load().Revision(), nil }
+	require.Contains(t, ask(t, New(cfg).Tenant("z"), "query", instant("m")).lacking(t), "this node has seen revision")
+}
