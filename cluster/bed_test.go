@@ -53,10 +53,9 @@ type bedNode struct {
 	door *door.Door
 	grpc *grpc.Server
 	run  chan struct{}
-	// seen are the revisions of all changes that a watcher has heard of since
-	// the start.
-	backwards atomic.Bool
+	// last is the newest revision that a watcher has heard of, before a stop too.
 	last      atomic.Uint64
+	backwards atomic.Bool
 }
 
 var beds atomic.Uint32
@@ -126,7 +125,7 @@ func (n *bedNode) tryStart() error {
 		return err
 	}
 	node.Store(n.node)
-	n.last.Store(0)
+	served := n.last.Swap(0)
 	n.node.OnChange(func(c Change) {
 		if c.New.Revision() <= n.last.Swap(c.New.Revision()) || n.node.fsm.Applied() >= c.New.Revision() {
 			n.backwards.Store(true)
@@ -138,6 +137,9 @@ func (n *bedNode) tryStart() error {
 		n.door.Close()
 		n.node = nil
 		return err
+	}
+	if st := n.node.State(); st.Revision() < served {
+		n.bed.t.Errorf("%s has served by revision %d and comes back at %d", n.name, served, st.Revision())
 	}
 	n.grpc = grpc.NewServer(n.door.ServerOptions()...)
 	n.node.RegisterControl(n.grpc)

@@ -45,6 +45,7 @@ func (c *control) Propose(ctx context.Context, r *clusterpb.ProposeRequest) (*cl
 	if ms := r.GetTimeoutMs(); ms > 0 {
 		limit = min(limit, time.Duration(ms)*time.Millisecond)
 	}
+	limit -= limit / 10 // the answer needs time for its way back
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	if e.raft.State() != raft.Leader {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -201,6 +202,46 @@ func TestMembersSpeakForThemselves(t *testing.T) {
 	if _, err := control.Renew(liar.ctx(), &clusterpb.RenewRequest{Csr: csr}); err == nil {
 		t.Error("a key that is no member's gets a certificate")
 	}
+}
+
+func TestANodeThatDivergesIsShown(t *testing.T) {
+	b := newBed(t)
+	b.cluster(3, InitRequest{})
+	b.voters(3)
+	leader := b.leader()
+	follower := b.nodes[1]
+	if follower == leader {
+		follower = b.nodes[2]
+	}
+	b.agree()
+	before := follower.node.State()
+	leader.reaches("n1", "n2", "n3")
+	b.agree()
+	ghost := putTenant("ghost")
+	bad, res := before.Apply(follower.node.State().Revision(), ghost)
+	if res.Refusal != nil {
+		t.Fatal(res.Refusal)
+	}
+	shown := func() string {
+		for _, h := range leader.node.Health() {
+			if h.GetReport().GetNode() == follower.name {
+				return h.GetReport().GetNotReadyReason()
+			}
+		}
+		return "not a member"
+	}
+	if got := shown(); got != "" {
+		t.Fatalf("before it diverges: %s", got)
+	}
+	follower.node.fsm.published.Store(bad)
+	b.eventually("the leader shows it", func() string {
+		if strings.Contains(shown(), "differs from the majority") {
+			return ""
+		}
+		return "it looks well"
+	})
+	follower.node.fsm.published.Store(leader.node.State())
+	b.eventually("it is well again", shown)
 }
 
 func TestANodeWithoutAClusterSaysSo(t *testing.T) {

@@ -262,6 +262,7 @@ func TestAnEmptyDirectoryReplacesANode(t *testing.T) {
 	lost.stop()
 	lost.dir = filepath.Join(t.TempDir(), "empty")
 	lost.store = storeID(77)
+	lost.last.Store(0)
 	lost.start()
 	err := lost.node.Join(lost.ctx(), JoinRequest{Token: tok, Address: leader.address})
 	var refused *RefusedError

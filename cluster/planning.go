@@ -15,9 +15,10 @@ import (
 // planned is what a leader remembers of its plans. A new leader remembers
 // nothing and finds out again.
 type planned struct {
-	mu    sync.Mutex
-	began time.Time
-	rings map[uint64]plan
+	mu      sync.Mutex
+	began   time.Time
+	rings   map[uint64]plan
+	finding string // what the last comparison of states has found
 }
 
 // plan is where the slots of one ring are going.
@@ -36,7 +37,17 @@ func (p *planned) Forget() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.began = time.Now()
+	p.finding = ""
 	clear(p.rings)
+}
+
+// Finding keeps what a comparison has found and returns what the one before it
+// had.
+func (p *planned) Finding(now string) (before string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	before, p.finding = p.finding, now
+	return before
 }
 
 // Began is when this leadership began.

@@ -39,7 +39,7 @@ func openRaftStore(dir string, log hclog.Logger) (*raftStore, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the raft directory: %w", err)
 	}
-	if err := os.Chmod(dir, 0o700); err != nil {
+	if err := os.Chmod(dir, 0o700); err != nil { //nolint:gosec // a directory
 		return nil, fmt.Errorf("close the raft directory to others: %w", err)
 	}
 	s := &raftStore{dir: dir}

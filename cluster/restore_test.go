@@ -148,7 +148,9 @@ func TestACrashAtEachLineLosesNothingThatWasServed(t *testing.T) {
 	d.fsm.ApplyBatch(d.log(putTenant("d")))
 	d.wants("one entry after the snapshot", d.crashed(), d.fsm.State())
 	// A Barrier moves Raft's index, not the revision.
-	d.store.logs.StoreLog(&raft.Log{Index: d.next, Term: 1, Type: raft.LogBarrier}) //nolint:errcheck // read back below
+	if err := d.store.logs.StoreLog(&raft.Log{Index: d.next, Term: 1, Type: raft.LogBarrier}); err != nil {
+		t.Fatal(err)
+	}
 	d.next++
 	d.fsm.ApplyBatch(d.log(putTenant("e")))
 	d.wants("entries around a barrier", d.crashed(), d.fsm.State())
