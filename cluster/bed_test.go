@@ -37,6 +37,8 @@ type bed struct {
 	t     *testing.T
 	net   byte // third byte of the addresses: beds do not meet
 	nodes []*bedNode
+	// adjust changes the i-th node before it is opened.
+	adjust func(n *Node, i int)
 }
 
 // bedNode is one node, through its restarts.
@@ -119,12 +121,15 @@ func (n *bedNode) tryStart() error {
 	var err error
 	n.node, err = New(Config{
 		Dir: n.dir, Name: n.name, Zone: n.zone, Advertise: func() string { return n.address },
-		StoreID: n.store, Door: n.door, Log: log, Version: "test", Timing: n.timing,
+		StoreID: n.store, Door: n.door, Log: log, Version: "test", Ballast: 1 << 20, Timing: n.timing,
 	})
 	if err != nil {
 		return err
 	}
 	node.Store(n.node)
+	if n.bed.adjust != nil {
+		n.bed.adjust(n.node, slices.Index(n.bed.nodes, n))
+	}
 	served := n.last.Swap(0)
 	n.node.OnChange(func(c Change) {
 		if c.New.Revision() <= n.last.Swap(c.New.Revision()) || n.node.fsm.Applied() >= c.New.Revision() {

@@ -32,6 +32,8 @@ type Config struct {
 	Log     *slog.Logger
 	Reg     prometheus.Registerer
 	Version string
+	// Ballast is held back on Raft's disk, bytes. Default 64 MiB; negative: none.
+	Ballast int64
 	Timing  Timing
 }
 
@@ -109,6 +111,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Reg == nil {
 		c.Reg = prometheus.NewRegistry()
+	}
+	if c.Ballast == 0 {
+		c.Ballast = ballastBytes
 	}
 	c.Timing = c.Timing.withDefaults()
 	return c

@@ -100,6 +100,7 @@ func (n *Node) startLoops(e *engine) {
 	e.crew.Go(func() { n.beat(e.ctx, e) })
 	e.crew.Go(func() { n.watchLeadership(e.ctx, e) })
 	e.crew.Go(func() { n.keepAddress(e.ctx) })
+	e.crew.Go(func() { n.keepRoom(e.ctx) })
 }
 
 // halt stops Raft and leaves the disk open.

@@ -87,6 +87,7 @@ func (n *Node) round(ctx context.Context, e *engine) {
 		name string
 		do   func(context.Context, *engine) error
 	}{
+		{"hand over before the disk is full", n.fleeFullDisk},
 		{"reconcile raft's servers", n.reconcile},
 		{"activate joined nodes", n.activate},
 		{"choose voters", n.chooseVoters},
@@ -107,6 +108,9 @@ func (n *Node) round(ctx context.Context, e *engine) {
 func (n *Node) commit(ctx context.Context, e *engine, cmd *clusterpb.Command) error {
 	ctx, cancel := context.WithTimeout(ctx, n.cfg.Timing.Ask)
 	defer cancel()
+	if r := n.noRoom(); r != nil {
+		return &RefusedError{r}
+	}
 	cmd.Actor, cmd.Source = "leader", n.cfg.Name
 	res, err := e.apply(ctx, cmd)
 	switch {

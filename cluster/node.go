@@ -44,6 +44,7 @@ type Node struct {
 	peers     *peers
 	barrier   *barrier
 	planned   *planned
+	disk      *disk
 
 	reporting bell // something to tell the leader
 	rounds    bell // something for the leader to do
@@ -82,6 +83,7 @@ func New(cfg Config) (*Node, error) {
 	n.fsm = newFSM(n.ctx, n.log, n.stirred)
 	n.health = newHealth(n.cfg.Timing.Fresh)
 	n.barrier = &barrier{run: n.barrierOnce, spawn: n.crew.Go}
+	n.disk = newDisk(n.raftDir(), n.cfg.Ballast)
 	n.peers = openPeers(n.raftPath("peers.json"))
 	n.fsm.Watch(n.follow)
 	if err := n.register(); err != nil {

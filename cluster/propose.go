@@ -131,6 +131,9 @@ func activeMembers(st *State) []*clusterpb.Member {
 
 // unsafeNow refuses what only the leader's memory of its members can tell.
 func (n *Node) unsafeNow(cmd *clusterpb.Command) *clusterpb.Refusal {
+	if r := n.noRoom(); r != nil {
+		return r
+	}
 	rm := cmd.GetRemoveMember()
 	if rm == nil || !rm.GetForce() {
 		return nil

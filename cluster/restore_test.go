@@ -16,9 +16,9 @@ import (
 	"github.com/muster-metrics/muster/proto/clusterpb"
 )
 
-// disk is a node's raft directory with the FSM on it, driven by hand, so that a
+// rawDisk is a node's raft directory with the FSM on it, driven by hand, so that a
 // crash can be put between any two lines.
-type disk struct {
+type rawDisk struct {
 	t     *testing.T
 	dir   string
 	store *raftStore
@@ -26,7 +26,7 @@ type disk struct {
 	next  uint64
 }
 
-func openDisk(t *testing.T, dir string) *disk {
+func openDisk(t *testing.T, dir string) *rawDisk {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	t.Cleanup(cancel)
@@ -39,7 +39,7 @@ func openDisk(t *testing.T, dir string) *disk {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &disk{t: t, dir: dir, store: store, fsm: newFSM(ctx, slog.New(slog.DiscardHandler), func() {})}
+	d := &rawDisk{t: t, dir: dir, store: store, fsm: newFSM(ctx, slog.New(slog.DiscardHandler), func() {})}
 	d.fsm.Begin(st, store.record)
 	last, err := store.logs.LastIndex()
 	if err != nil {
@@ -50,7 +50,7 @@ func openDisk(t *testing.T, dir string) *disk {
 }
 
 // log stores commands as Raft does before they are committed.
-func (d *disk) log(cmds ...*clusterpb.Command) []*raft.Log {
+func (d *rawDisk) log(cmds ...*clusterpb.Command) []*raft.Log {
 	d.t.Helper()
 	var entries []*raft.Log
 	for _, cmd := range cmds {
@@ -69,7 +69,7 @@ func (d *disk) log(cmds ...*clusterpb.Command) []*raft.Log {
 }
 
 // snapshot does what Raft does with the FSM's snapshot at the last entry.
-func (d *disk) snapshot() {
+func (d *rawDisk) snapshot() {
 	d.t.Helper()
 	snap, err := d.fsm.Snapshot()
 	if err != nil {
@@ -85,7 +85,7 @@ func (d *disk) snapshot() {
 }
 
 // crashed is what the next start makes of the directory as it is now.
-func (d *disk) crashed() *State {
+func (d *rawDisk) crashed() *State {
 	d.t.Helper()
 	store, err := openRaftStore(copyDir(d.t, d.dir), raftLogger(nil))
 	if err != nil {
@@ -99,7 +99,7 @@ func (d *disk) crashed() *State {
 	return st
 }
 
-func (d *disk) wants(what string, got, want *State) {
+func (d *rawDisk) wants(what string, got, want *State) {
 	d.t.Helper()
 	if got.Revision() != want.Revision() || got.Hash() != want.Hash() {
 		d.t.Errorf("%s: the next start is at %d (%x), want %d (%x)", what, got.Revision(), got.Hash(), want.Revision(), want.Hash())
