@@ -90,7 +90,16 @@ type pass struct {
 // series appends the samples of the series the share stands at.
 func (p *pass) series(share Share) {
 	p.raw, p.hash, p.kept = share.Labels(), share.Hash(), ""
-	ref, _ := p.refs.GetRef(viewLabels(p.raw), p.hash)
+	ls := viewLabels(p.raw)
+	ref, _ := p.refs.GetRef(ls, p.hash)
+	if ref == 0 {
+		// A new series; or a wrong hash, which would hide that the appender already
+		// holds samples of this one.
+		if own := ls.Hash(); own != p.hash {
+			p.hash = own
+			ref, _ = p.refs.GetRef(ls, own)
+		}
+	}
 	for {
 		t, v, ok := share.Sample()
 		if !ok || p.i == len(p.out) {

@@ -2,6 +2,7 @@ package tsdb
 
 import (
 	"fmt"
+	"runtime"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -96,6 +97,44 @@ func BenchmarkReadBack(b *testing.B) {
 	}
 	expectEach(b, out, Stored)
 	b.ReportMetric(float64(cpuTime(b)-before)/float64(b.N*n), "cpu-ns/sample")
+}
+
+// What an open tenant with one series costs, before its first out-of-order
+// sample and after.
+func BenchmarkOpenTenant(b *testing.B) {
+	for _, windowed := range []bool{false, true} {
+		b.Run(fmt.Sprintf("windowed=%v", windowed), func(b *testing.B) {
+			db := openDB(b)
+			var set []Settings
+			for i := range b.N {
+				set = append(set, Settings{Key: Key{Tenant: fmt.Sprint("t", i)}})
+			}
+			db.SetTenants(set, nil)
+			at := start.UnixMilli()
+			before := heap()
+			b.ResetTimer()
+			for _, s := range set {
+				all := []sample{{at, 1}}
+				if windowed {
+					all = append(all, sample{at - 1, 1})
+				}
+				out := make([]Outcome, len(all))
+				if _, err := db.Append(b.Context(), s.Key, shareOf(series{metric("up"), all}), false, out); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.StopTimer()
+			b.ReportMetric(float64(heap()-before)/float64(b.N)/1024, "KiB/tenant")
+		})
+	}
+}
+
+func heap() uint64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
 }
 
 // cpuTime of this process, in ns: on a busy machine it says more than the clock.

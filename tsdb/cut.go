@@ -45,7 +45,9 @@ func (d *DB) cutDue(ctx context.Context) {
 		if e == nil {
 			continue
 		}
-		if err := e.cutDue(ctx); err != nil {
+		n, err := e.cutDue(ctx)
+		d.met.cuts.Add(float64(n))
+		if err != nil {
 			d.met.cutFailures.Inc()
 			d.cfg.Log.Error("cut failed", "tenant", t.key.Tenant, "err", err)
 		}
@@ -66,63 +68,66 @@ func (d *DB) Cut(ctx context.Context, key Key) error {
 		return err
 	}
 	defer t.release()
-	if err := e.cutAll(ctx); err != nil {
+	n, err := e.cutAll(ctx)
+	d.met.cuts.Add(float64(n))
+	if err != nil {
 		d.met.cutFailures.Inc()
 		return fmt.Errorf("cut %s: %w", key, err)
 	}
 	return nil
 }
 
-func (e *engine) cutDue(ctx context.Context) error {
+func (e *engine) cutDue(ctx context.Context) (windows int, err error) {
 	e.cutting.Lock()
 	defer e.cutting.Unlock()
 	if time.Now().Before(e.cutRetry) {
-		return nil
+		return 0, nil
 	}
 	due := dueWindow(e.key, e.cfg.Now(), e.cfg.BlockDuration)
 	last := e.boundary
 	if last == math.MinInt64 {
 		e.boundary, last = due, due
 	}
-	cut, err := e.cutWindows(ctx, (due+1)*e.cfg.BlockDuration.Milliseconds()-1, false)
-	if err == nil && (cut || due > last) {
+	windows, err = e.cutWindows(ctx, (due+1)*e.cfg.BlockDuration.Milliseconds()-1, false)
+	if err == nil && (windows > 0 || due > last) {
 		err = e.cutOutOfOrder(ctx)
 	}
 	if err != nil {
 		e.cutRetry = time.Now().Add(min(max(e.cfg.BlockDuration/10, time.Second), time.Minute))
-		return err
+		return windows, err
 	}
 	e.boundary = due
-	return nil
+	return windows, nil
 }
 
-func (e *engine) cutAll(ctx context.Context) error {
+func (e *engine) cutAll(ctx context.Context) (windows int, err error) {
 	e.cutting.Lock()
 	defer e.cutting.Unlock()
 	e.writing <- struct{}{}
 	target := e.db.Head().MaxTime()
 	<-e.writing
-	if _, err := e.cutWindows(ctx, target, true); err != nil {
-		return err
+	windows, err = e.cutWindows(ctx, target, true)
+	if err != nil {
+		return windows, err
 	}
-	return e.cutOutOfOrder(ctx)
+	return windows, e.cutOutOfOrder(ctx)
 }
 
 // cutWindows cuts the head, window by window, up to and including target, and
-// says whether there was anything. The last window is cut in the middle only
+// counts them. The last window is cut in the middle only
 // when broken says so. Under cutting.
-func (e *engine) cutWindows(ctx context.Context, target int64, broken bool) (cut bool, err error) {
+func (e *engine) cutWindows(ctx context.Context, target int64, broken bool) (windows int, err error) {
 	d := e.cfg.BlockDuration.Milliseconds()
 	for e.holdsUntil(target) {
 		if err := ctx.Err(); err != nil {
-			return cut, err
+			return windows, err
 		}
 		from := e.db.Head().MinTime()
 		mint := floorDiv(from, d) * d
 		maxt := mint + d - 1
 		if maxt > target {
 			if !broken {
-				return cut, nil
+				return windows, nil
 			}
 			maxt = target
 		}
@@ -131,12 +136,12 @@ func (e *engine) cutWindows(ctx context.Context, target int64, broken bool) (cut
 			mint = end
 		}
 		if err := e.cutRange(mint, maxt); err != nil {
-			return cut, err
+			return windows, err
 		}
 		e.cfg.Log.Debug("window cut", "tenant", e.key.Tenant, "mint", mint, "maxt", maxt)
-		cut = true
+		windows++
 	}
-	return cut, nil
+	return windows, nil
 }
 
 // holdsUntil reports whether the head may hold in-order samples up to target.

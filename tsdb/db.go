@@ -23,6 +23,7 @@ type DB struct {
 
 	mu      sync.RWMutex
 	tenants map[string]*tenant // the current incarnation, by id
+	leaving map[Key]*tenant    // not served any more, and not yet closed or removed
 	open    bool
 	closed  bool
 
@@ -42,6 +43,7 @@ func New(cfg Config) *DB {
 	d := &DB{
 		cfg:     cfg,
 		tenants: map[string]*tenant{},
+		leaving: map[Key]*tenant{},
 		slots:   make(chan struct{}, cfg.OpenConcurrency),
 		life:    newLife(cfg),
 	}

@@ -2,6 +2,7 @@ package tsdb
 
 import (
 	"context"
+	"log/slog"
 	"math"
 	"sync/atomic"
 	"testing"
@@ -52,6 +53,11 @@ func openDB(t testing.TB, change ...func(*Config)) *DB {
 
 func reopenDB(t testing.TB, cfg Config) *DB {
 	t.Helper()
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
+	}
+	before := goleak.IgnoreCurrent()
+	t.Cleanup(func() { goleak.VerifyNone(t, before) })
 	db := New(cfg)
 	db.SetTenants([]Settings{{Key: acme}}, nil)
 	if err := db.Open(t.Context()); err != nil {

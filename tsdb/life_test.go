@@ -236,13 +236,16 @@ func TestOnlyCurrentIncarnationsAreServed(t *testing.T) {
 	if !set.Next() {
 		t.Fatalf("the reader lost its series: %v", set.Err())
 	}
-	if err := q.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if err := q.Close(); err != nil {
-		t.Fatal(err)
-	}
 	db.SetTenants(nil, []Key{acme})
+	db.SetTenants(nil, []Key{acme}) // once more does no harm
+	if _, err := os.Stat(db.Path(acme)); err != nil {
+		t.Fatalf("removed under its reader: %v", err)
+	}
+	for range 2 { // the second close is none
+		if err := q.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
 	eventually(t, "the directory is removed", func() bool {
 		entries, err := os.ReadDir(db.cfg.Dir)
 		if err != nil {

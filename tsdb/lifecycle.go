@@ -95,6 +95,7 @@ func (d *DB) openTenant(dir string, s Settings) (*engine, error) {
 	if !open {
 		return nil, fmt.Errorf("not open: %w", ErrNotReady)
 	}
+	// A repair writes a segment anew, and one that fails half-way loses the rest.
 	if !roomy(d.cfg.Dir, d.cfg.MinFree/2) {
 		return nil, fmt.Errorf("%w: %w", ErrNotReady, errDiskFull)
 	}
@@ -132,7 +133,8 @@ func (d *DB) setTenant(s Settings) {
 	}
 	d.mu.Lock()
 	old := d.tenants[s.Tenant]
-	if d.closed || old != nil && old.key.Incarnation > s.Incarnation {
+	late := old != nil && old.key.Incarnation > s.Incarnation || d.leaving[s.Key] != nil
+	if d.closed || late {
 		d.mu.Unlock()
 		return
 	}
@@ -140,6 +142,9 @@ func (d *DB) setTenant(s Settings) {
 	if old == nil || old.key != s.Key {
 		t = d.newTenant(s)
 		d.tenants[s.Tenant] = t
+		if old != nil {
+			d.leaving[old.key] = old
+		}
 	}
 	open := d.open
 	d.mu.Unlock()
@@ -163,11 +168,15 @@ func (d *DB) endTenant(k Key) {
 	}
 	d.mu.Lock()
 	t := d.tenants[k.Tenant]
-	if t != nil && t.key == k {
+	switch {
+	case t != nil && t.key == k:
 		delete(d.tenants, k.Tenant)
-	} else {
+	case d.leaving[k] != nil:
+		t = d.leaving[k] // its readers are waited for before the directory goes
+	default:
 		t = d.newTenant(Settings{Key: k})
 	}
+	d.leaving[k] = t
 	d.mu.Unlock()
 	d.retire(t, true)
 }
@@ -180,20 +189,25 @@ func (d *DB) retire(t *tenant, remove bool) {
 	t.announce()
 	t.mu.Unlock()
 	d.spawn(func() {
-		if err := t.drain(d.ctx); err != nil {
+		err := t.drain(d.ctx)
+		if err != nil {
 			d.cfg.Log.Warn("tenant not closed cleanly", "tenant", t.key.Tenant, "err", err)
-			if d.ctx.Err() != nil {
-				return
-			}
 		}
-		if !remove {
-			return
+		if d.ctx.Err() != nil {
+			return // still in use; the next start finds the directory
 		}
-		if err := d.remove(t); err != nil {
+		if remove {
+			err = d.remove(t)
+		}
+		d.mu.Lock()
+		delete(d.leaving, t.key)
+		d.mu.Unlock()
+		switch {
+		case remove && err != nil:
 			d.cfg.Log.Error("tenant's directory not removed", "tenant", t.key.Tenant, "err", err)
-			return
+		case remove:
+			d.cfg.Log.Info("tenant removed", "tenant", t.key.Tenant, "incarnation", t.key.Incarnation)
 		}
-		d.cfg.Log.Info("tenant removed", "tenant", t.key.Tenant, "incarnation", t.key.Incarnation)
 	})
 }
 

@@ -8,6 +8,7 @@ type metrics struct {
 	reg            prometheus.Registerer
 	own            []prometheus.Collector
 	appended       [outcomes]prometheus.Counter
+	cuts           prometheus.Counter
 	cutFailures    prometheus.Counter
 	retainFailures prometheus.Counter
 	syncFailures   prometheus.Counter
@@ -31,6 +32,7 @@ func newMetrics(reg prometheus.Registerer, d *DB) *metrics {
 	for o := range outcomes {
 		m.appended[o] = appended.WithLabelValues(o.String())
 	}
+	m.cuts = counter("muster_tsdb_cuts_total", "Windows cut from a head, those without samples included.")
 	m.cutFailures = counter("muster_tsdb_cut_failures_total", "Cuts of a head into blocks that failed.")
 	m.retainFailures = counter("muster_tsdb_retention_failures_total", "Deletions of old blocks that failed.")
 	m.syncFailures = counter("muster_tsdb_sync_failures_total", "Rounds in which some log could not be synced.")

@@ -26,7 +26,11 @@ func rawDB(t testing.TB) *promtsdb.DB {
 		t.Fatal(err)
 	}
 	db.DisableCompactions()
-	t.Cleanup(func() { _ = db.Close() })
+	t.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	return db
 }
 
@@ -112,6 +116,27 @@ func TestSameSeriesTwiceInAShare(t *testing.T) {
 	), Stored, Stored, Stored, Stored, Stored, Stored, Conflict)
 	expectHeld(t, db, `{__name__="up"}`, sample{base, 1}, sample{base + 1, 2}, sample{base + 2, 3}, sample{base + 3, 4})
 	expectHeld(t, db, `{__name__="other"}`, sample{base, 1})
+}
+
+func TestHashesAreNotTrusted(t *testing.T) {
+	db, base := openDB(t), start.UnixMilli()
+	s := shareOf(
+		series{metric("up"), []sample{{base + 2, 3}}},
+		series{metric("other"), []sample{{base, 1}}},
+		series{metric("up"), []sample{{base + 1, 2}, {base + 2, 4}}},
+	)
+	s.hashes = []uint64{1, 1, 2}
+	for range 2 {
+		out := make([]Outcome, 4)
+		if _, err := db.Append(t.Context(), acme, s, true, out); err != nil {
+			t.Fatal(err)
+		}
+		expect(t, out, Stored, Stored, Stored, Conflict)
+	}
+	expectHeld(t, db, `{__name__="up"}`, sample{base + 1, 2}, sample{base + 2, 3})
+	if n := db.Series(acme); n != 2 {
+		t.Fatalf("%d series", n)
+	}
 }
 
 func TestRacingWriters(t *testing.T) {
