@@ -102,10 +102,12 @@ func (d *demo) start(ctx context.Context) error {
 	}
 	for i, t := range tenants {
 		w, err := newWriter(d, i, t)
+		if w != nil {
+			d.writers = append(d.writers, w)
+		}
 		if err != nil {
 			return err
 		}
-		d.writers = append(d.writers, w)
 		if err := w.start(); err != nil {
 			return err
 		}
@@ -131,7 +133,11 @@ func (d *demo) introduce() {
 	}
 	fmt.Fprintf(out, "Three writers (%s), each scraping the three nodes every %v:\n", d.writers[0].kind, scrapeInterval)
 	for _, w := range d.writers {
-		fmt.Fprintf(out, "  %-14s  writes to %s\n", w.tenant, w.target.Name)
+		way := "without a header"
+		if w.front != nil {
+			way = "through a gateway that sets its header, as nginx would"
+		}
+		fmt.Fprintf(out, "  %-14s  writes to %s, %s\n", w.tenant, w.target.Name, way)
 	}
 	n1 := d.fleet.Nodes[0]
 	fmt.Fprintf(out, "Rings: default on all nodes, 3 copies; hard for %s and %s on n1 and n2, 2 copies.\n", tenantA, tenantB)

@@ -15,7 +15,10 @@ import (
 	"github.com/muster-metrics/muster/cmd/muster/fleet"
 )
 
-const refresh = 2 * time.Second
+const (
+	refresh  = 2 * time.Second
+	patience = 10 * time.Second // with the nodes' answers, for one look
+)
 
 // acceptedMetric counts the samples that a coordinator has acknowledged.
 const acceptedMetric = "muster_ingest_samples_acknowledged_total"
@@ -29,7 +32,7 @@ type screen struct {
 }
 
 func (s *screen) draw(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	var b bytes.Buffer
 	if s.demo.cfg.Live {
@@ -73,7 +76,10 @@ func (s *screen) counts(ctx context.Context, n *fleet.Node) string {
 		return "stopped"
 	}
 	counts, err := countUp(ctx, n)
-	if err != nil {
+	switch {
+	case ctx.Err() != nil:
+		return "no answer in time"
+	case err != nil:
 		return err.Error()
 	}
 	var b strings.Builder

@@ -19,6 +19,8 @@ type writer struct {
 	tenant string
 	target *fleet.Node
 	kind   string // what a person reads: which program it is
+	door   string // where it writes: the node, or a gateway that names the tenant
+	front  *gateway
 	cmd    *exec.Cmd
 	log    *os.File
 	done   chan struct{}
@@ -32,6 +34,9 @@ func newWriter(d *demo, i int, tenant string) (*writer, error) {
 		return nil, err
 	}
 	w := &writer{tenant: tenant, target: d.fleet.Nodes[i%len(d.fleet.Nodes)], done: make(chan struct{})}
+	if err := w.openGateway(); err != nil {
+		return nil, err
+	}
 	file := filepath.Join(dir, "prometheus.yml")
 	if err := os.WriteFile(file, []byte(w.config(d.fleet.Nodes)), 0o600); err != nil {
 		return nil, err
@@ -56,11 +61,22 @@ func (w *writer) config(nodes []*fleet.Node) string {
 	for _, n := range nodes {
 		fmt.Fprintf(&b, "    - %s\n", n.HTTP)
 	}
-	fmt.Fprintf(&b, "remote_write:\n- url: http://%s/api/v1/receive\n  queue_config:\n    batch_send_deadline: 1s\n", w.target.Write)
-	if w.tenant != defaultTenant {
-		fmt.Fprintf(&b, "  headers:\n    THANOS-TENANT: %s\n", w.tenant)
-	}
+	fmt.Fprintf(&b, "remote_write:\n- url: %s/api/v1/receive\n  queue_config:\n    batch_send_deadline: 1s\n", w.door)
 	return b.String()
+}
+
+// openGateway puts a gateway in front of the node for a tenant that has a name;
+// the default tenant writes to the node itself.
+func (w *writer) openGateway() (err error) {
+	w.door = "http://" + w.target.Write
+	if w.tenant == defaultTenant {
+		return nil
+	}
+	if w.front, err = newGateway(w.target, w.tenant); err != nil {
+		return err
+	}
+	w.door = w.front.url
+	return nil
 }
 
 func (w *writer) start() error {
@@ -78,6 +94,9 @@ func (w *writer) start() error {
 }
 
 func (w *writer) stop() {
+	if w.front != nil {
+		defer w.front.stop()
+	}
 	if w.cmd.Process == nil {
 		return
 	}
