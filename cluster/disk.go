@@ -50,7 +50,7 @@ func freeBytes(dir string) (int64, error) {
 	if err := syscall.Statfs(dir, &st); err != nil {
 		return 0, fmt.Errorf("free space of %s: %w", dir, err)
 	}
-	return int64(st.Bavail) * int64(st.Bsize), nil //nolint:gosec,unconvert // both are small; Bsize's type differs between systems
+	return int64(st.Bavail) * int64(st.Bsize), nil //nolint:unconvert // types differ between systems
 }
 
 func (d *disk) path() string { return filepath.Join(d.dir, "ballast") }
@@ -152,5 +152,5 @@ func (n *Node) fleeFullDisk(ctx context.Context, e *engine) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, n.cfg.Timing.Wait)
 	defer cancel()
-	return n.TransferLeadership(ctx, "")
+	return n.transfer(ctx, "", tightBytes)
 }

@@ -117,6 +117,45 @@ func TestAJoinWhoseAnswerWasLostIsRepeated(t *testing.T) {
 	n2.restart()
 	n2.join(tokens[0], n1)
 	b.agree()
+
+	// Cut off later, with the certificate on disk, it goes on by itself.
+	n3 := b.add("n3")
+	if token, err = pki.ParseClusterToken(tokens[1]); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := n3.node.askToJoin(n3.ctx(), JoinRequest{Token: tokens[1], Address: n1.address}, token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n3.node.keepMembership(answer, token); err != nil {
+		t.Fatal(err)
+	}
+	n3.restart()
+	b.eventually("n3 is active", func() string {
+		return strings.TrimPrefix(n3.node.State().Member("n3").GetState().String(), clusterpb.MemberState_ACTIVE.String())
+	})
+}
+
+func TestLeadershipLostAndGainedAtOnceBeginsAnew(t *testing.T) {
+	leads := make(chan bool)
+	ctx, cancel := context.WithCancel(t.Context())
+	var story []string
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		whileLeading(ctx, leads, func(context.Context) func() {
+			story = append(story, "begin")
+			return func() { story = append(story, "stop") }
+		})
+	}()
+	for _, word := range []bool{false, true, true, false, false, true} {
+		leads <- word
+	}
+	cancel()
+	<-done
+	if got, want := strings.Join(story, " "), "begin stop begin stop begin stop"; got != want {
+		t.Errorf("%s; want %s", got, want)
+	}
 }
 
 func TestADirectoryBelongsToOneName(t *testing.T) {

@@ -208,6 +208,7 @@ func (n *Node) ownReport(now time.Time) *clusterpb.Report {
 	if st.Revision() == applied {
 		r.StateHash = st.Hash()
 	}
+	r.DiskFreeBytes = max(n.disk.Left(), 0)
 	if c := n.credentials(); c != nil {
 		r.Incarnation = c.Identity.Incarnation
 	}

@@ -11,25 +11,34 @@ import (
 	"github.com/muster-metrics/muster/proto/clusterpb"
 )
 
-// watchLeadership runs the leader's loop for as long as this node leads. The
-// channel may merge "lost" and "gained": each "gained" starts the loop anew,
-// since another leader may have been at work in between.
+// watchLeadership runs the leader's loop for as long as this node leads.
 func (n *Node) watchLeadership(ctx context.Context, e *engine) {
+	whileLeading(ctx, e.raft.LeaderCh(), func(ctx context.Context) func() {
+		n.log.Info("leadership gained")
+		stop := n.startLeading(ctx, e)
+		return func() {
+			stop()
+			n.log.Info("leadership lost")
+		}
+	})
+}
+
+// whileLeading begins at each true and stops what it began at the next word.
+// The channel may merge "lost" and "gained" into another true: that begins
+// anew, since another leader may have been at work in between.
+func whileLeading(ctx context.Context, leads <-chan bool, begin func(context.Context) (stop func())) {
 	stop := func() {}
 	defer func() { stop() }()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case leads := <-e.raft.LeaderCh():
+		case gained := <-leads:
 			stop()
 			stop = func() {}
-			if !leads {
-				n.log.Info("leadership lost")
-				continue
+			if gained {
+				stop = begin(ctx)
 			}
-			n.log.Info("leadership gained")
-			stop = n.startLeading(ctx, e)
 		}
 	}
 }

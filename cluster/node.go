@@ -247,6 +247,11 @@ func (n *Node) follow(c Change) {
 // tried twice: two transfers to a hung node can stop a leader for good
 // (hashicorp/raft#696).
 func (n *Node) TransferLeadership(ctx context.Context, to string) error {
+	return n.transfer(ctx, to, 0)
+}
+
+// transfer hands over to a voter with so much room on its disk.
+func (n *Node) transfer(ctx context.Context, to string, room int64) error {
 	e := n.engine.Load()
 	if e == nil {
 		return n.outside()
@@ -259,7 +264,7 @@ func (n *Node) TransferLeadership(ctx context.Context, to string) error {
 		return errors.New("transfer leadership: a transfer is under way")
 	}
 	defer n.transferring.Store(false)
-	server, err := n.successor(e, to)
+	server, err := n.successor(e, to, room)
 	if err != nil {
 		return fmt.Errorf("transfer leadership: %w", err)
 	}
@@ -271,7 +276,7 @@ func (n *Node) TransferLeadership(ctx context.Context, to string) error {
 }
 
 // successor is the voter that may lead next: live, and as far as anybody.
-func (n *Node) successor(e *engine, to string) (raft.Server, error) {
+func (n *Node) successor(e *engine, to string, room int64) (raft.Server, error) {
 	st, now := n.State(), time.Now()
 	var best raft.Server
 	var reached uint64
@@ -282,7 +287,7 @@ func (n *Node) successor(e *engine, to string) (raft.Server, error) {
 			continue
 		}
 		c, ok := n.health.Of(m)
-		if !ok || now.Sub(c.heard) > n.cfg.Timing.Fresh {
+		if !ok || now.Sub(c.heard) > n.cfg.Timing.Fresh || c.report.GetDiskFreeBytes() < room {
 			continue
 		}
 		if best.ID == "" || c.report.GetApplied() > reached {
@@ -294,6 +299,8 @@ func (n *Node) successor(e *engine, to string) (raft.Server, error) {
 		return best, nil
 	case to != "":
 		return best, fmt.Errorf("%s is no voter that was heard in the last %s", quote(to), n.cfg.Timing.Fresh)
+	case room > 0:
+		return best, fmt.Errorf("no other voter that was heard in the last %s has %d MiB of disk left", n.cfg.Timing.Fresh, room>>20)
 	default:
 		return best, fmt.Errorf("no other voter was heard in the last %s", n.cfg.Timing.Fresh)
 	}
