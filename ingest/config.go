@@ -19,7 +19,8 @@ type Config struct {
 	AdmissionWait time.Duration
 	// QuorumTimeout is how long a write waits for its quorum. Default 5s.
 	QuorumTimeout time.Duration
-	// PeerBytes bounds what is on its way to one peer, or waits for it. Default 64 MiB.
+	// PeerBytes bounds what is on its way to one peer or was missed by it, and as
+	// much again what waits for that after its write was answered. Default 64 MiB.
 	PeerBytes int64
 	// PeerAge is how long a share is on its way, or waits, before it is given up. Default 60s.
 	PeerAge time.Duration

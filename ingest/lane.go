@@ -1,35 +1,22 @@
 package ingest
 
 import (
-	"cmp"
 	"context"
-	"errors"
-	"fmt"
-	"io"
 	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
 
-	"google.golang.org/grpc"
-
 	"github.com/muster-metrics/muster/proto/peerpb"
 )
 
 const (
-	// connectWait is how long a stream may take to come up.
-	connectWait = 3 * time.Second
 	// minBackoff and maxBackoff lie between two attempts.
 	minBackoff = 50 * time.Millisecond
 	maxBackoff = time.Second
 	// missedWait is how long a share that its peer could not take for the moment
 	// rests before it is sent again.
 	missedWait = time.Second
-)
-
-var (
-	errQueueFull = errors.New("too much is on its way already")
-	errSilent    = errors.New("no answer")
 )
 
 // lane is one long-lived stream to a peer. Shares are multiplexed over it by
@@ -47,6 +34,8 @@ type lane struct {
 	queue   []*parcel          // to be sent, in order
 	pending map[uint64]*parcel // sent, unanswered
 	missed  []*parcel          // to be sent again, oldest first
+	waiting []*parcel          // without room yet, not counted in the peer's bytes
+	left    int64              // bytes of those whose writes have been answered
 	ended   bool
 	wake    chan struct{}
 }
@@ -55,34 +44,104 @@ func newLane(p *peer, ps *peers) *lane {
 	return &lane{peer: p, peers: ps, pending: map[uint64]*parcel{}, wake: make(chan struct{}, 1)}
 }
 
-// submit queues a parcel, or tells it at once that it cannot go.
+// submit queues a parcel, or tells it at once that it cannot go. One for which
+// there is no room yet waits: its write is still being served and has been
+// admitted. abandon ends that.
 func (l *lane) submit(c *parcel) {
-	if !l.peer.take(l.peers.cfg.PeerBytes, c) {
-		l.peers.metrics.missedSamples.WithLabelValues("dropped").Add(float64(c.share.Samples))
-		c.buf.release()
-		c.tell(answer{err: l.peer.unreachable(errQueueFull)})
-		return
-	}
 	l.mu.Lock()
-	down, reason := l.down, l.reason
+	room := !l.ended && l.peer.take(l.peers.cfg.PeerBytes, c)
+	var err error
+	var done func(answer)
 	switch {
 	case l.ended:
-		l.mu.Unlock()
-		l.peer.drop(c)
-		c.tell(answer{err: errClosed})
-		return
-	case down:
-		done := c.done
+		err, done = errClosed, c.done
+	case l.down:
+		err, done = l.peer.unreachable(l.reason), c.done
 		c.done = nil
-		l.miss(c, 0)
-		l.mu.Unlock()
-		done(answer{err: l.peer.unreachable(reason)})
+		if room {
+			l.miss(c, 0)
+		}
+	case room:
+		l.enqueue(c)
+	default:
+		l.waiting = append(l.waiting, c)
+	}
+	l.mu.Unlock()
+	if done == nil {
+		l.poke()
 		return
 	}
+	if !room {
+		l.lose(c)
+	}
+	done(answer{err: err})
+}
+
+// enqueue puts a parcel at the end of the queue; l.mu is held.
+func (l *lane) enqueue(c *parcel) {
 	c.since = time.Now()
 	l.queue = append(l.queue, c)
+}
+
+// lose gives up a parcel that has no room: the peer has to fetch it.
+func (l *lane) lose(c *parcel) {
+	l.peers.metrics.missedSamples.WithLabelValues("dropped").Add(float64(c.share.Samples))
+	c.buf.release()
+}
+
+// abandon says that the parcel's write has been answered. Where it still waits
+// for room it may go on doing so, but what is left so is bounded too.
+func (l *lane) abandon(c *parcel) {
+	n := int64(len(c.frames))
+	l.mu.Lock()
+	k := slices.Index(l.waiting, c)
+	if k < 0 {
+		l.mu.Unlock()
+		return
+	}
+	c.done = nil
+	keep := l.left+n <= l.peers.cfg.PeerBytes/int64(len(l.peer.lanes))
+	if keep {
+		c.left = true
+		l.left += n
+	} else {
+		l.waiting = slices.Delete(l.waiting, k, k+1)
+	}
 	l.mu.Unlock()
-	l.poke()
+	if !keep {
+		l.lose(c)
+	}
+}
+
+// unwait accounts for a parcel that leaves waiting; l.mu is held.
+func (l *lane) unwait(c *parcel) {
+	if c.left {
+		c.left = false
+		l.left -= int64(len(c.frames))
+	}
+}
+
+// promote queues those waiting parcels for which there is room now, in order.
+func (l *lane) promote() {
+	l.mu.Lock()
+	if len(l.waiting) == 0 {
+		l.mu.Unlock()
+		return
+	}
+	n := len(l.queue)
+	l.waiting = slices.DeleteFunc(l.waiting, func(c *parcel) bool {
+		if !l.peer.take(l.peers.cfg.PeerBytes, c) {
+			return false
+		}
+		l.unwait(c)
+		l.enqueue(c)
+		return true
+	})
+	more := len(l.queue) > n
+	l.mu.Unlock()
+	if more {
+		l.poke()
+	}
 }
 
 func (l *lane) poke() {
@@ -135,18 +194,24 @@ func (l *lane) fail(err error) {
 		lost = append(lost, c)
 	}
 	slices.SortFunc(lost, func(a, b *parcel) int { return a.born.Compare(b.born) })
-	l.queue, l.down, l.reason = nil, true, err
+	waiting := l.waiting
+	l.queue, l.waiting, l.left, l.down, l.reason = nil, nil, 0, true, err
 	clear(l.pending)
 	var tell []func(answer)
-	for _, c := range lost {
+	for _, c := range slices.Concat(lost, waiting) {
 		if c.done != nil {
 			tell = append(tell, c.done)
 			c.done = nil
 		}
+	}
+	for _, c := range lost {
 		l.miss(c, 0)
 	}
 	l.mu.Unlock()
 	l.expire()
+	for _, c := range waiting {
+		l.lose(c)
+	}
 	for _, done := range tell {
 		done(answer{err: l.peer.unreachable(err)})
 	}
@@ -163,80 +228,20 @@ func (l *lane) revive() {
 func (l *lane) finish() {
 	l.mu.Lock()
 	l.ended = true
-	left := append(l.queue, l.missed...)
+	left := slices.Concat(l.queue, l.missed)
 	for _, c := range l.pending {
 		left = append(left, c)
 	}
-	l.queue, l.missed, l.pending = nil, nil, nil
+	waiting := l.waiting
+	l.queue, l.missed, l.waiting, l.pending, l.left = nil, nil, nil, nil, 0
 	l.mu.Unlock()
 	for _, c := range left {
 		l.peer.drop(c)
 		c.tell(answer{err: errClosed})
 	}
-}
-
-// session is the life of one stream: it comes up, carries shares and answers,
-// and breaks.
-func (l *lane) session(ctx context.Context) (up bool, err error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	slow := time.AfterFunc(connectWait, func() { cancel(fmt.Errorf("not connected after %s", connectWait)) })
-	defer slow.Stop()
-	stream, err := l.connect(ctx)
-	if err != nil {
-		return false, cmp.Or(context.Cause(ctx), err)
-	}
-	if !slow.Stop() {
-		return false, context.Cause(ctx)
-	}
-	var both sync.WaitGroup
-	both.Go(func() { cancel(l.receive(stream)) })
-	both.Go(func() { cancel(l.transmit(ctx, stream)) })
-	l.watch(ctx, cancel)
-	both.Wait()
-	return true, context.Cause(ctx)
-}
-
-func (l *lane) connect(ctx context.Context) (grpc.ClientStream, error) {
-	conn, err := l.peers.dialer.Dial(ctx, l.peer.node)
-	if err != nil {
-		return nil, err
-	}
-	desc := &peerpb.Replication_ServiceDesc.Streams[0]
-	stream, err := conn.NewStream(ctx, desc, peerpb.Replication_Shares_FullMethodName, grpc.CallContentSubtype(codecName))
-	if err != nil {
-		return nil, err
-	}
-	// The other side answers with its header before it takes anything.
-	head, err := stream.Header()
-	if err != nil {
-		return nil, err
-	}
-	if head == nil { // it ended without one, and says why
-		return nil, cmp.Or(stream.RecvMsg(&peerpb.ShareResult{}), io.ErrUnexpectedEOF)
-	}
-	return stream, nil
-}
-
-// transmit sends what is queued, in order.
-func (l *lane) transmit(ctx context.Context, stream grpc.ClientStream) error {
-	for {
-		out, ok := l.pop()
-		if !ok {
-			select {
-			case <-l.wake:
-				continue
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		}
-		err := stream.SendMsg(out)
-		out.buf.release()
-		if err != nil {
-			// The reason is what the stream says to its reader.
-			<-ctx.Done()
-			return err
-		}
+	for _, c := range waiting {
+		l.lose(c)
+		c.tell(answer{err: errClosed})
 	}
 }
 
@@ -258,17 +263,7 @@ func (l *lane) pop() (*outgoing, bool) {
 	return &outgoing{share: c.share, frames: c.frames, buf: c.buf.retain()}, true
 }
 
-// receive takes the answers.
-func (l *lane) receive(stream grpc.ClientStream) error {
-	for {
-		res := &peerpb.ShareResult{}
-		if err := stream.RecvMsg(res); err != nil {
-			return err
-		}
-		l.answered(res)
-	}
-}
-
+// answered takes an answer of the stream.
 func (l *lane) answered(res *peerpb.ShareResult) {
 	l.mu.Lock()
 	c := l.pending[res.Id]
@@ -294,37 +289,6 @@ func (l *lane) answered(res *peerpb.ShareResult) {
 	}
 }
 
-// watch lets what was missed go again when it is due, and breaks a stream that
-// has not answered a share for too long.
-func (l *lane) watch(ctx context.Context, cancel context.CancelCauseFunc) {
-	tick := time.NewTicker(min(missedWait/2, l.peers.cfg.PeerAge/4))
-	defer tick.Stop()
-	for {
-		l.expire()
-		l.requeue()
-		if l.silent() {
-			cancel(fmt.Errorf("%w for %s", errSilent, l.peers.cfg.PeerAge))
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-func (l *lane) silent() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	limit := time.Now().Add(-l.peers.cfg.PeerAge)
-	for _, c := range l.pending {
-		if c.since.Before(limit) {
-			return true
-		}
-	}
-	return len(l.queue) > 0 && l.queue[0].since.Before(limit)
-}
-
 // requeue moves what is due to the queue.
 func (l *lane) requeue() {
 	l.mu.Lock()
@@ -334,8 +298,7 @@ func (l *lane) requeue() {
 		if c.due.After(now) {
 			return false
 		}
-		c.since = now
-		l.queue = append(l.queue, c)
+		l.enqueue(c)
 		return true
 	})
 	more := len(l.queue) > n
@@ -345,22 +308,30 @@ func (l *lane) requeue() {
 	}
 }
 
-// expire gives up what has been missed for too long: from then on the peer
-// has to fetch it.
+// expire gives up what has been missed, or has waited, for too long: from then
+// on the peer has to fetch it.
 func (l *lane) expire() {
-	l.mu.Lock()
 	limit := time.Now().Add(-l.peers.cfg.PeerAge)
-	var old []*parcel
-	l.missed = slices.DeleteFunc(l.missed, func(c *parcel) bool {
-		if c.born.After(limit) {
-			return false
-		}
-		old = append(old, c)
-		return true
-	})
+	var missed, waited []*parcel
+	take := func(from []*parcel, to *[]*parcel) []*parcel {
+		return slices.DeleteFunc(from, func(c *parcel) bool {
+			old := c.born.Before(limit) && c.done == nil
+			if old {
+				*to = append(*to, c)
+				l.unwait(c)
+			}
+			return old
+		})
+	}
+	l.mu.Lock()
+	l.missed = take(l.missed, &missed)
+	l.waiting = take(l.waiting, &waited)
 	l.mu.Unlock()
-	for _, c := range old {
+	for _, c := range missed {
 		l.peers.metrics.missedSamples.WithLabelValues("dropped").Add(float64(c.share.Samples))
 		l.peer.drop(c)
+	}
+	for _, c := range waited {
+		l.lose(c)
 	}
 }

@@ -39,6 +39,8 @@ type parcel struct {
 	due time.Time
 	// done takes the answer, once, and is nil from then on.
 	done func(answer)
+	// left says that the parcel waits for room though its write is answered.
+	left bool
 }
 
 // answer is what became of a share: a result, or why there is none.
@@ -69,18 +71,21 @@ type peers struct {
 
 // send hands a share over to the way to its store. done is called once, from
 // any goroutine, and at once where there is no way. send takes the caller's
-// place as a reader of buf.
-func (ps *peers) send(to ring.Store, who Peer, share *peerpb.Share, frames []byte, buf *buffer, done func(answer)) {
+// place as a reader of buf. abandon is to be called when nobody waits for the
+// answer any more.
+func (ps *peers) send(to ring.Store, who Peer, share *peerpb.Share, frames []byte, buf *buffer, done func(answer)) (abandon func()) {
 	p := ps.to(to, who)
 	if p == nil {
 		buf.release()
 		done(answer{err: errClosed})
-		return
+		return func() {}
 	}
 	c := &parcel{share: share, frames: frames, buf: buf, born: time.Now(), done: done}
 	// A tenant keeps to its lane: its shares arrive in the order they were sent,
 	// so that the next sample of a series seldom overtakes the one before.
-	p.lanes[ring.TenantHash(share.Tenant)%uint64(len(p.lanes))].submit(c)
+	l := p.lanes[ring.TenantHash(share.Tenant)%uint64(len(p.lanes))]
+	l.submit(c)
+	return func() { l.abandon(c) }
 }
 
 func (ps *peers) to(store ring.Store, who Peer) *peer {
@@ -123,20 +128,22 @@ func (ps *peers) close() {
 	ps.work.Wait()
 }
 
-// take reserves room for a parcel; false: there is none.
+// take reserves room for a parcel; false: there is none. Where nothing is on
+// its way there always is.
 func (p *peer) take(most int64, c *parcel) bool {
-	n := int64(len(c.frames))
+	n, tenant := int64(len(c.frames)), c.share.Tenant
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.bytes+n > most || p.tenants[c.share.Tenant]+n > most/tenantPart {
+	own := p.tenants[tenant]
+	if (p.bytes > 0 && p.bytes+n > most) || (own > 0 && own+n > most/tenantPart) {
 		return false
 	}
 	p.bytes += n
-	p.tenants[c.share.Tenant] += n
+	p.tenants[tenant] = own + n
 	return true
 }
 
-// drop ends a parcel's stay.
+// drop ends a parcel's stay, and lets others have its room.
 func (p *peer) drop(c *parcel) {
 	n := int64(len(c.frames))
 	p.mu.Lock()
@@ -146,6 +153,9 @@ func (p *peer) drop(c *parcel) {
 	}
 	p.mu.Unlock()
 	c.buf.release()
+	for _, l := range p.lanes {
+		l.promote()
+	}
 }
 
 // load is the bytes that are on their way or wait.

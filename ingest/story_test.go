@@ -353,6 +353,24 @@ func TestMovedSeriesAreRoutedAgain(t *testing.T) {
 	}
 }
 
+func TestARequestMayBeLargerThanTheWayToAPeerIsWide(t *testing.T) {
+	b := newBed(t, 3, func(c *Config) { c.PeerBytes, c.QuorumTimeout = 1<<19, 30*time.Second })
+	b.show(10, tableOf(t, 64, 3, 3, 2, 5))
+	b.nodes[0].mustPost(samplesOf(30_000, now(), 1), http.StatusNoContent)
+	eventually(t, "all of it is on every node", func() bool { return b.total() == 3*30_000 })
+	for _, to := range []ring.Store{2, 3} {
+		p := b.nodes[0].way(to)
+		eventually(t, "nothing is on its way any more", func() bool { return p.load() == 0 })
+		for _, l := range p.lanes {
+			l.mu.Lock()
+			if l.left != 0 || len(l.waiting) != 0 {
+				t.Errorf("%d bytes, %d parcels are left waiting", l.left, len(l.waiting))
+			}
+			l.mu.Unlock()
+		}
+	}
+}
+
 func TestASlowPeerIsGivenUpAndCostsOnlyItself(t *testing.T) {
 	b := newBed(t, 3, func(c *Config) { c.PeerBytes, c.PeerAge = 40<<10, 4*time.Second })
 	b.show(10, tableOf(t, 64, 3, 3, 2, 5))
@@ -364,7 +382,14 @@ func TestASlowPeerIsGivenUpAndCostsOnlyItself(t *testing.T) {
 	}
 	p := b.nodes[0].way(3)
 	if n := p.load(); n == 0 || n > 40<<10 {
-		t.Errorf("%d bytes wait for a hung peer", n)
+		t.Errorf("%d bytes are on their way to a hung peer", n)
+	}
+	for _, l := range p.lanes {
+		l.mu.Lock()
+		if l.left > 40<<10 {
+			t.Errorf("%d bytes wait to be on their way to a hung peer", l.left)
+		}
+		l.mu.Unlock()
 	}
 	eventually(t, "what waited too long is given up", func() bool { return p.load() == 0 })
 }

@@ -30,6 +30,8 @@ type write struct {
 	tally    *tally
 	inbox    *inbox
 	deadline time.Time
+	// leave takes back what still waits for room on the way to a peer.
+	leave []func()
 	// troubles say, for a person, what kept replicas from storing.
 	troubles map[string]int
 }
@@ -55,6 +57,11 @@ func (w *write) run(ctx context.Context, v *View, t Tenant) {
 	defer timeout.Stop()
 	again := &reroute{write: w}
 	defer again.stop()
+	defer func() {
+		for _, leave := range w.leave {
+			leave()
+		}
+	}()
 	for w.tally.open > 0 {
 		changed, expired := again.next()
 		if again.try(ctx); w.tally.open == 0 {
@@ -94,7 +101,9 @@ func (w *write) send(ctx context.Context, v *View, t Tenant, which []uint32, wav
 	}
 	for k := range p.shares {
 		s := &p.shares[k]
-		i.dispatch(ctx, v, s, w.message(v, t, s), func(r reply) { w.inbox.put(r) })
+		if leave := i.dispatch(ctx, v, s, w.message(v, t, s), w.inbox.put); leave != nil {
+			w.leave = append(w.leave, leave)
+		}
 	}
 }
 
@@ -108,22 +117,21 @@ func (w *write) message(v *View, t Tenant, s *share) *peerpb.Share {
 }
 
 // dispatch sends a share to its store, this node's own included; done is
-// called once.
-func (i *Ingester) dispatch(ctx context.Context, v *View, s *share, m *peerpb.Share, done func(reply)) {
+// called once. leave, where it is not nil, is for the end of the write.
+func (i *Ingester) dispatch(ctx context.Context, v *View, s *share, m *peerpb.Share, done func(reply)) (leave func()) {
 	who, ok := v.Store(s.store)
 	if !ok {
 		s.buf.release()
-		done(reply{share: s, who: fmt.Sprintf("store %d", s.store), err: errUnknownStore})
-		return
+		done(reply{share: s, who: fmt.Sprintf("store %d", s.store), err: fmt.Errorf("store %d: %w", s.store, errUnknownStore)})
+		return nil
 	}
 	m.Store = who.ID[:]
 	if s.store != v.Self {
 		i.metrics.sentShares.Inc()
-		i.peers.send(s.store, who, m, s.frames, s.buf, func(a answer) {
+		return i.peers.send(s.store, who, m, s.frames, s.buf, func(a answer) {
 			i.metrics.forwarded(a)
 			done(reply{share: s, who: who.Node, res: a.res, err: a.err})
 		})
-		return
 	}
 	m.Frames = s.frames
 	ok = i.begin(func() {
@@ -138,6 +146,7 @@ func (i *Ingester) dispatch(ctx context.Context, v *View, s *share, m *peerpb.Sh
 		s.buf.release()
 		done(reply{share: s, who: who.Node, err: errClosed})
 	}
+	return nil
 }
 
 // count brings one answer into the tally.
