@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,9 +8,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
-	"time"
 
-	"github.com/hashicorp/raft"
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 
@@ -189,45 +186,8 @@ func (n *Node) State() *State { return n.fsm.State() }
 // soon and not call Propose, Barrier or OnChange.
 func (n *Node) OnChange(f func(Change)) { n.fsm.Watch(f) }
 
-// AddressOf is where a node's member door is: what the node itself said last,
-// else what the state says, else where it was before this node started.
-func (n *Node) AddressOf(name string) (string, bool) {
-	st := n.State()
-	if st.Cluster() != nil && st.Member(name) == nil {
-		return "", false
-	}
-	if known, ok := n.peers.Of(name); ok {
-		return known.Address, true
-	}
-	m := st.Member(name)
-	return m.GetAddress(), m != nil
-}
-
 // credentials are what this node shows; nil without a cluster.
 func (n *Node) credentials() *pki.Credentials { return n.cfg.Door.Credentials() }
-
-// authorize is the door's question whether a node may come in.
-func (n *Node) authorize(name string, incarnation uint64, keyHash []byte) error {
-	st := n.State()
-	if incarnation > st.Revision() {
-		// This node lags: those who can tell it of the newcomer may be
-		// newcomers themselves. The cluster's CA has vouched for it.
-		return nil
-	}
-	m := st.Member(name)
-	switch removed := st.Removed(name); {
-	case m != nil && m.GetIncarnation() == incarnation && bytes.Equal(m.GetKeyHash(), keyHash):
-		return nil
-	case m != nil && m.GetIncarnation() == incarnation:
-		return fmt.Errorf("node %s has another key since revision %d", name, m.GetVersion())
-	case removed != nil && incarnation <= removed.GetIncarnation():
-		return fmt.Errorf("node %s was removed at revision %d", name, removed.GetRevision())
-	case m != nil:
-		return fmt.Errorf("node %s is incarnation %d, not %d", name, m.GetIncarnation(), incarnation)
-	default:
-		return fmt.Errorf("node %s is no member at revision %d", name, st.Revision())
-	}
-}
 
 // follow is the node's own watcher: it keeps what follows from the members.
 func (n *Node) follow(c Change) {
@@ -240,70 +200,6 @@ func (n *Node) follow(c Change) {
 	}
 	// The door asks the state, which is published already.
 	n.cfg.Door.Recheck()
-}
-
-// TransferLeadership hands leadership to a voter that was heard a moment ago;
-// "" leaves the choice to the node. One transfer runs at a time, and none is
-// tried twice: two transfers to a hung node can stop a leader for good
-// (hashicorp/raft#696).
-func (n *Node) TransferLeadership(ctx context.Context, to string) error {
-	return n.transfer(ctx, to, 0)
-}
-
-// transfer hands over to a voter with so much room on its disk.
-func (n *Node) transfer(ctx context.Context, to string, room int64) error {
-	e := n.engine.Load()
-	if e == nil {
-		return n.outside()
-	}
-	if e.raft.State() != raft.Leader {
-		leader, _ := n.leaderOf(e)
-		return fmt.Errorf("transfer leadership: %w: %s is", ErrNotLeader, quote(leader))
-	}
-	if !n.transferring.CompareAndSwap(false, true) {
-		return errors.New("transfer leadership: a transfer is under way")
-	}
-	defer n.transferring.Store(false)
-	server, err := n.successor(e, to, room)
-	if err != nil {
-		return fmt.Errorf("transfer leadership: %w", err)
-	}
-	if err := e.wait(ctx, e.raft.LeadershipTransferToServer(server.ID, server.Address)); err != nil {
-		return fmt.Errorf("transfer leadership to %s: %w", nodeOf(server.ID), err)
-	}
-	n.log.Info("leadership handed over", "to", nodeOf(server.ID))
-	return nil
-}
-
-// successor is the voter that may lead next: live, and as far as anybody.
-func (n *Node) successor(e *engine, to string, room int64) (raft.Server, error) {
-	st, now := n.State(), time.Now()
-	var best raft.Server
-	var reached uint64
-	for _, server := range e.raft.GetConfiguration().Configuration().Servers {
-		name := nodeOf(server.ID)
-		m := st.Member(name)
-		if server.Suffrage != raft.Voter || name == n.cfg.Name || m == nil || to != "" && name != to {
-			continue
-		}
-		c, ok := n.health.Of(m)
-		if !ok || now.Sub(c.heard) > n.cfg.Timing.Fresh || c.report.GetDiskFreeBytes() < room {
-			continue
-		}
-		if best.ID == "" || c.report.GetApplied() > reached {
-			best, reached = server, c.report.GetApplied()
-		}
-	}
-	switch {
-	case best.ID != "":
-		return best, nil
-	case to != "":
-		return best, fmt.Errorf("%s is no voter that was heard in the last %s", quote(to), n.cfg.Timing.Fresh)
-	case room > 0:
-		return best, fmt.Errorf("no other voter that was heard in the last %s has %d MiB of disk left", n.cfg.Timing.Fresh, room>>20)
-	default:
-		return best, fmt.Errorf("no other voter was heard in the last %s", n.cfg.Timing.Fresh)
-	}
 }
 
 // RegisterControl registers the control service on the member door's gRPC
