@@ -24,8 +24,8 @@ type Config struct {
 	// Dial reaches the other members' Read service.
 	Dial Dial
 	// ReadPoint names a revision at or above everything that was committed
-	// before the call, once this node has applied it. Nil, or an error: answers
-	// are judged by what this node and the members that answered know.
+	// before the call, once this node has applied it. Where it fails no answer
+	// calls itself complete. Nil: State is all there is.
 	ReadPoint func(ctx context.Context) (uint64, error)
 
 	// MemberTimeout is how long a member may say nothing. Default 10s.

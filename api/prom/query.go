@@ -150,11 +150,12 @@ type verdict struct {
 }
 
 // judge waits for this node to have seen what the members had, and judges.
-// read is a revision that had been committed when the query came in; 0: none
-// is known.
-func (q *query) judge(ctx context.Context, read uint64) verdict {
+// read is a revision at or above all that had been committed when the query
+// came in. Where nobody could confirm one, another node may hold slots that
+// this one knows nothing of, and the answer does not call itself complete.
+func (q *query) judge(ctx context.Context, read confirmed) verdict {
 	q.mu.Lock()
-	need, all, looked := max(q.revision, read), q.inquiries, q.looked
+	need, all, looked := max(q.revision, read.revision), q.inquiries, q.looked
 	q.mu.Unlock()
 	v := verdict{state: q.api.caughtUp(ctx, need)}
 	if !looked {
@@ -165,6 +166,10 @@ func (q *query) judge(ctx context.Context, read uint64) verdict {
 	for _, i := range all {
 		lacks, stale := i.judge(v.state, now)
 		v.lacks, v.stale = append(v.lacks, lacks...), v.stale || stale
+	}
+	if read.err != nil {
+		v.lacks = append(v.lacks, lack{note: fmt.Sprintf(
+			"no leader has confirmed revision %d, by which this node knows who holds what: %v", v.state.Revision(), read.err)})
 	}
 	if v.state.Revision() < need {
 		v.lacks = append(v.lacks, lack{note: fmt.Sprintf(

@@ -18,15 +18,30 @@ type readPoint struct {
 }
 
 const (
-	readPointPatience = 500 * time.Millisecond
+	// readPointPatience is longer than an election takes (about five seconds):
+	// a query waits for the new leader rather than calling itself incomplete.
+	readPointPatience = 10 * time.Second
 	readPointRest     = 2 * time.Second // without a leader, queries shall not wait each time
 )
 
-// start gives the revision when it is known, or 0.
-func (p *readPoint) start(ctx context.Context) <-chan uint64 {
-	out := make(chan uint64, 1)
-	if p.ask == nil || p.now().UnixNano() < p.until.Load() {
-		out <- 0
+// confirmed is the read point of one query.
+type confirmed struct {
+	revision uint64
+	err      error // why nobody could confirm it
+}
+
+// errNotAskedAgain stands for the failure of a query just before.
+var errNotAskedAgain = errors.New("no leader a moment ago")
+
+// start gives the read point when it is known.
+func (p *readPoint) start(ctx context.Context) <-chan confirmed {
+	out := make(chan confirmed, 1)
+	switch {
+	case p.ask == nil:
+		out <- confirmed{}
+		return out
+	case p.now().UnixNano() < p.until.Load():
+		out <- confirmed{err: errNotAskedAgain}
 		return out
 	}
 	go func() {
@@ -36,10 +51,7 @@ func (p *readPoint) start(ctx context.Context) <-chan uint64 {
 		if err != nil && !errors.Is(ctx.Err(), context.Canceled) {
 			p.until.Store(p.now().Add(readPointRest).UnixNano())
 		}
-		if err != nil {
-			rev = 0
-		}
-		out <- rev
+		out <- confirmed{rev, err}
 	}()
 	return out
 }
