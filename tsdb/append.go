@@ -28,7 +28,7 @@ func (e *engine) append(ctx context.Context, share Share, repeat bool, out []Out
 	refused := s.refused
 	if len(s.late) > 0 {
 		sortStragglers(s.late)
-		more, err := e.appendSorted(ctx, s.late, repeat, out)
+		more, err := e.appendSorted(ctx, s.late, repeat || e.windowShut(), out)
 		if err != nil {
 			failAll(refused, out)
 			return err
@@ -51,7 +51,7 @@ func (e *engine) append(ctx context.Context, share Share, repeat bool, out []Out
 func (e *engine) appendFirst(ctx context.Context, s *scratch, share Share, repeat bool, out []Outcome) error {
 	p := pass{app: e.db.AppenderV2(ctx), scratch: s, out: out}
 	p.refs, _ = p.app.(storage.GetRef)
-	p.opts.RejectOutOfOrder = repeat
+	p.opts.RejectOutOfOrder = repeat || e.windowShut()
 	s.seen.reset()
 	share.Reset()
 	for share.Next() {
@@ -261,7 +261,7 @@ func (e *engine) appendAbsent(ctx context.Context, absent []straggler, out []Out
 	if len(absent) == 0 {
 		return nil
 	}
-	if err := e.openWindow(); err != nil {
+	if err := e.awaitWindow(); err != nil {
 		failAll(absent, out)
 		return err
 	}

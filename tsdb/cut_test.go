@@ -238,6 +238,29 @@ func expectEach(t testing.TB, got []Outcome, want Outcome) {
 	}
 }
 
+// While the out-of-order head is cut, only what is out of order waits.
+func TestOutOfOrderSamplesWaitForTheirCut(t *testing.T) {
+	db, base := openDB(t), start.UnixMilli()
+	mustStore(t, db, series{metric("up"), []sample{{base, 1}}})
+	mustStore(t, db, series{metric("up"), []sample{{base - 5, 0}}})
+	e := engineOf(t, db)
+	done := make(chan struct{})
+	e.setCutLate(done)
+	expect(t, write(t, db, false, series{metric("up"), []sample{{base - 5, 0}, {base + 1, 2}}}), Stored, Stored)
+	result := make(chan []Outcome)
+	go func() { result <- write(t, db, false, series{metric("up"), []sample{{base - 3, 9}, {base + 2, 3}}}) }()
+	eventually(t, "the write has begun", func() bool { return len(e.writing) == 1 })
+	select {
+	case out := <-result:
+		t.Fatalf("did not wait: %v", out)
+	default:
+	}
+	close(done)
+	expect(t, <-result, Stored, Stored)
+	e.setCutLate(nil)
+	expectHeld(t, db, `{__name__="up"}`, sample{base - 5, 0}, sample{base - 3, 9}, sample{base, 1}, sample{base + 1, 2}, sample{base + 2, 3})
+}
+
 func TestCutSurvivesRestart(t *testing.T) {
 	c := newClock(start)
 	cfg := Config{Dir: t.TempDir(), MinFree: -1, Now: c.now, BlockDuration: 10 * time.Second}

@@ -115,7 +115,7 @@ func (d *DB) Append(ctx context.Context, key Key, share Share, repeat bool, out 
 	// A share begun is finished: half of it stored and nobody told would be worse.
 	ctx = context.WithoutCancel(ctx)
 	if e.torn {
-		t.reopen()
+		t.reopen(e)
 		return e.opening, d.refuse(out, fmt.Errorf("log is being reopened after a failed write: %w", ErrNotReady))
 	}
 	if !roomy(e.dir, d.cfg.MinFree) {

@@ -34,8 +34,9 @@ type engine struct {
 	// committed samples only, and two that race on a series lose one of the
 	// samples in silence. A channel, so that a waiting caller can give up.
 	writing  chan struct{}
-	windowed atomic.Bool // the out-of-order window is open; changed under writing
-	torn     bool        // a write to a log failed: nothing more is appended to it; under writing
+	windowed atomic.Bool   // the out-of-order window is open; changed under writing
+	cutLate  chan struct{} // closed when the out-of-order cut that runs now ends; nil: none; under writing
+	torn     bool          // a write to a log failed: nothing more is appended to it; under writing
 
 	cutting  sync.Mutex
 	cutRetry time.Time // not before, after a failure; under cutting

@@ -190,7 +190,7 @@ func breakLog(t *testing.T, dir string) (mend func()) {
 	if err != nil {
 		t.Skipf("SKIPPED: no /proc: %v", err)
 	}
-	broken := map[int]int{} // by what was there before
+	var fds []int // all found before any is duplicated: a duplicate would be found too
 	for _, entry := range entries {
 		target, err := os.Readlink("/proc/self/fd/" + entry.Name())
 		if err != nil || filepath.Dir(target) != dir {
@@ -200,6 +200,10 @@ func breakLog(t *testing.T, dir string) (mend func()) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		fds = append(fds, fd)
+	}
+	broken := map[int]int{} // by what was there before
+	for _, fd := range fds {
 		kept, err := unix.Dup(fd)
 		if err == nil {
 			err = unix.Dup3(full, fd, unix.O_CLOEXEC)

@@ -26,16 +26,17 @@ type tenant struct {
 	key Key
 	dir string
 
-	mu       sync.Mutex
-	settings Settings
-	engine   *engine
-	users    int // of the engine
-	opening  bool
-	draining bool // no new users; closed when the last one leaves
-	gone     bool
-	failed   error // of the last attempt to open
-	retryAt  time.Time
-	changed  chan struct{} // closed, and replaced, whenever the above changes
+	mu        sync.Mutex
+	settings  Settings
+	engine    *engine
+	users     int // of the engine
+	opening   bool
+	reopening bool // of a torn engine, under way
+	draining  bool // no new users; closed when the last one leaves
+	gone      bool
+	failed    error // of the last attempt to open
+	retryAt   time.Time
+	changed   chan struct{} // closed, and replaced, whenever the above changes
 }
 
 func (d *DB) newTenant(s Settings) *tenant {
@@ -201,10 +202,10 @@ func (t *tenant) wait(ctx context.Context) error {
 
 // reopen replaces an engine whose log is torn, in the background. Reads go on
 // with the old one until the disk has room for the new one's opening.
-func (t *tenant) reopen() {
+func (t *tenant) reopen(torn *engine) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.opening || t.draining || t.gone || time.Now().Before(t.retryAt) {
+	if t.engine != torn || t.reopening || t.opening || t.draining || t.gone || time.Now().Before(t.retryAt) {
 		return
 	}
 	// Not while the disk is full: a log that cannot be flushed is not closed by the
@@ -212,13 +213,13 @@ func (t *tenant) reopen() {
 	if !roomy(t.dir, max(t.d.cfg.MinFree, reopenRoom)) {
 		return
 	}
-	t.retryAt = time.Now().Add(openRetry)
-	t.d.spawn(func() {
+	t.reopening = t.d.spawn(func() {
 		if err := t.drain(t.d.ctx); err != nil {
 			t.d.cfg.Log.Warn("torn engine not closed cleanly", "tenant", t.key.Tenant, "err", err)
 		}
 		t.mu.Lock()
 		defer t.mu.Unlock()
+		t.reopening = false
 		if t.engine == nil && !t.opening && !t.gone {
 			t.retryAt = time.Time{}
 			_ = t.start() // closing: then it is not needed

@@ -1,9 +1,11 @@
 package tsdb
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/prometheus/prometheus/config"
 )
@@ -40,4 +42,40 @@ func (e *engine) setWindow(ms int64) error {
 		return fmt.Errorf("set out-of-order window: %w", err)
 	}
 	return nil
+}
+
+// latePatience is how long an out-of-order sample waits for the out-of-order cut,
+// and with it the tenant's other writes. After it the sample fails, and is sent
+// again.
+const latePatience = 2 * time.Second
+
+var errLateCut = errors.New("out-of-order samples are being cut")
+
+// windowShut reports whether nothing out of order may be appended now. Under
+// writing.
+func (e *engine) windowShut() bool {
+	if e.cutLate == nil {
+		return false
+	}
+	select {
+	case <-e.cutLate:
+		return false
+	default:
+		return true
+	}
+}
+
+// awaitWindow waits until out-of-order samples may be appended. Under writing.
+func (e *engine) awaitWindow() error {
+	if !e.windowShut() {
+		return e.openWindow()
+	}
+	patience := time.NewTimer(latePatience)
+	defer patience.Stop()
+	select {
+	case <-e.cutLate:
+		return e.openWindow()
+	case <-patience.C:
+		return errLateCut
+	}
 }
