@@ -26,11 +26,15 @@ func realistic(first, n int, at int64) *prompb.WriteRequest {
 		req.Timeseries[k] = prompb.TimeSeries{
 			Labels: []prompb.Label{
 				{Name: "__name__", Value: fmt.Sprintf("http_requests_duration_seconds_%d", i%50)},
-				{Name: "cluster", Value: "production-eu-west-1"}, {Name: "code", Value: "200"},
-				{Name: "container", Value: "frontend-server"}, {Name: "endpoint", Value: "metrics"},
+				{Name: "cluster", Value: "production-eu-west-1"},
+				{Name: "code", Value: "200"},
+				{Name: "container", Value: "frontend-server"},
+				{Name: "endpoint", Value: "metrics"},
 				{Name: "instance", Value: fmt.Sprintf("10.1.%d.%d:9090", i/250, i%250)},
-				{Name: "job", Value: "kubernetes-service-endpoints"}, {Name: "method", Value: "GET"},
-				{Name: "namespace", Value: "monitoring-system"}, {Name: "pod", Value: fmt.Sprintf("frontend-5d9f7c-%05d", i)},
+				{Name: "job", Value: "kubernetes-service-endpoints"},
+				{Name: "method", Value: "GET"},
+				{Name: "namespace", Value: "monitoring-system"},
+				{Name: "pod", Value: fmt.Sprintf("frontend-5d9f7c-%05d", i)},
 			},
 			Samples: []prompb.Sample{{Timestamp: at, Value: float64(i) * 1.5}},
 		}
@@ -192,15 +196,20 @@ func varint(v int64) []byte {
 
 func BenchmarkScanShare(b *testing.B) {
 	batch := walked(b, realistic(0, 2000, now()))
-	h := ring.Holding{Self: 1, Revision: 10, Incarnation: 1, Ring: 1, Routed: 1, Table: tableOf(b, 4096, 3, 3, 2, 5)}
 	s := &peerpb.Share{Tenant: tenantID, Seen: 10, Samples: 2000, Frames: batch.Frames}
-	b.ReportAllocs()
-	for b.Loop() {
-		if scan, err := scanShare(s, h); err != nil || scan.stale > 0 {
-			b.Fatal(err, scan)
-		}
+	for _, nodes := range []int{3, 5} {
+		b.Run(fmt.Sprintf("nodes=%d", nodes), func(b *testing.B) {
+			r := NewRing(1, "r", tableOf(b, 4096, nodes, 3, 2, 5))
+			h := holding{ring.Holding{Self: 1, Revision: 10, Incarnation: 1, Ring: 1, Routed: 1, Table: r.Table}, r}
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := scanShare(s, false, h); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/2000, "ns/series")
+		})
 	}
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/2000, "ns/series")
 }
 
 func BenchmarkTally(b *testing.B) {

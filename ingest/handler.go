@@ -51,6 +51,10 @@ func (i *Ingester) receive(w http.ResponseWriter, r *http.Request, tenant string
 		return fail(w, err)
 	}
 	defer b.release()
+	// The body may have taken its time to come: route by what is known now.
+	if v, t, err = i.tenant(r.Context(), tenant); err != nil {
+		return fail(w, err)
+	}
 	a.series, a.samples, a.exemplars = len(b.wire.Series), b.wire.Samples+b.wire.Refused.Total(), b.wire.Exemplars
 	repeat, _ := strconv.Atoi(r.Header.Get("Retry-Attempt"))
 	out := &write{ingester: i, tenant: tenant, batch: b.wire, frames: b.frames, repeat: repeat > 0}

@@ -17,8 +17,9 @@ const behindWait = time.Second
 // store lets a share through the fence into the storage. The coordinator's
 // own shares and those of its peers come the same way. ctx says for how long
 // it is worth to begin; what has begun ends only with the storage, and until
-// then no newer revision is announced. It keeps nothing of s.
-func (i *Ingester) store(ctx context.Context, s *peerpb.Share) *peerpb.ShareResult {
+// then no newer revision is announced. own says that the frames were laid out
+// here. It keeps nothing of s.
+func (i *Ingester) store(ctx context.Context, s *peerpb.Share, own bool) *peerpb.ShareResult {
 	res := &peerpb.ShareResult{Id: s.Id}
 	timer := time.Now().Add(behindWait)
 	for {
@@ -32,7 +33,7 @@ func (i *Ingester) store(ctx context.Context, s *peerpb.Share) *peerpb.ShareResu
 		switch h.Judge(v.claim(s)) {
 		case ring.Pass:
 			defer i.fence.leave(era)
-			i.admit(ctx, s, h, res)
+			i.admit(ctx, s, own, h, res)
 			return res
 		case ring.Stale:
 			i.fence.leave(era)
@@ -53,16 +54,25 @@ func (i *Ingester) store(ctx context.Context, s *peerpb.Share) *peerpb.ShareResu
 	}
 }
 
-// holding is what this node knows of the tenant in this view.
-func (v *View) holding(tenant string) ring.Holding {
-	h := ring.Holding{Self: v.Self, Revision: v.Revision}
+// holding is what a node knows of a tenant in a view.
+type holding struct {
+	ring.Holding
+	ring *Ring
+}
+
+// every says that no slot needs to be looked at: all of them are held here
+// and none has changed since the sender looked.
+func (h *holding) every(seen uint64) bool { return h.ring.whole.Has(h.Self) && h.ring.need <= seen }
+
+func (v *View) holding(tenant string) holding {
+	h := holding{Holding: ring.Holding{Self: v.Self, Revision: v.Revision}}
 	t, ok := v.Tenant(tenant)
 	if !ok {
 		return h
 	}
 	h.Incarnation = t.Incarnation
 	if r := v.Ring(t.Ring); r != nil && r.Table != nil {
-		h.Ring, h.Routed, h.Table = t.Ring, t.Routed, r.Table
+		h.Ring, h.Routed, h.Table, h.ring = t.Ring, t.Routed, r.Table, r
 	}
 	return h
 }
@@ -77,8 +87,8 @@ func (v *View) claim(s *peerpb.Share) ring.Claim {
 }
 
 // admit stores those series of the share whose slots have not moved.
-func (i *Ingester) admit(ctx context.Context, s *peerpb.Share, h ring.Holding, res *peerpb.ShareResult) {
-	scan, err := scanShare(s, h)
+func (i *Ingester) admit(ctx context.Context, s *peerpb.Share, own bool, h holding, res *peerpb.ShareResult) {
+	scan, err := scanShare(s, own, h)
 	if err != nil {
 		res.Status, res.Detail = peerpb.Status_UNAVAILABLE, err.Error()
 		return
@@ -107,16 +117,19 @@ type scan struct {
 
 // scanShare looks at all of a share before anything of it is stored: bytes
 // that are no frames, or not as many as it says, refuse it as a whole.
-func scanShare(s *peerpb.Share, h ring.Holding) (scan, error) {
+func scanShare(s *peerpb.Share, own bool, h holding) (scan, error) {
 	var out scan
 	tenant := ring.TenantHash(s.Tenant)
 	r := wire.NewReader(s.Frames)
-	samples, slots := 0, h.Table.Slots()
+	samples, slots, every := 0, h.Table.Slots(), h.every(s.Seen)
 	for r.Next() {
-		if !wire.WellFormed(r.Labels()) {
+		if !own && !wire.WellFormed(r.Labels()) {
 			return out, fmt.Errorf("%w: labels", wire.ErrFrame)
 		}
 		samples += r.Samples()
+		if every {
+			continue
+		}
 		if slot := ring.KeyOf(tenant, r.Hash()).Slot(slots); !h.Admits(slot, s.Seen) {
 			out.stale++
 			changed := h.Table.At(slot).Changed
@@ -136,7 +149,7 @@ func scanShare(s *peerpb.Share, h ring.Holding) (scan, error) {
 }
 
 // admitSome stores the series that are not stale, and marks the others.
-func (i *Ingester) admitSome(ctx context.Context, s *peerpb.Share, h ring.Holding, out []peerpb.Outcome) (uint64, error) {
+func (i *Ingester) admitSome(ctx context.Context, s *peerpb.Share, h holding, out []peerpb.Outcome) (uint64, error) {
 	tenant := ring.TenantHash(s.Tenant)
 	kept := newBuffer(len(s.Frames))
 	defer kept.release()

@@ -96,7 +96,8 @@ type target struct {
 // routeSlots sorts the series by their slots' replicas and copies each frame
 // into the share of each of its stores.
 func routeSlots(r *Ring, tenant uint64, need uint64, b *wire.Batch, which []uint32) plan {
-	if which == nil {
+	all := which == nil
+	if all {
 		which = numbers(len(b.Series))
 	}
 	slots := make([]*ring.Slot, len(which))
@@ -125,6 +126,9 @@ func routeSlots(r *Ring, tenant uint64, need uint64, b *wire.Batch, which []uint
 		}
 	}
 	p.vote = func(series uint32) (int, int) {
+		if all && slots[series] != nil {
+			return slots[series].Replicas.Len(), slots[series].Quorum
+		}
 		slot := r.Table.At(ring.KeyOf(tenant, b.Series[series].Hash).Slot(r.Table.Slots()))
 		return slot.Replicas.Len(), slot.Quorum
 	}

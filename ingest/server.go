@@ -71,5 +71,5 @@ func (i *Ingester) storeFor(ctx context.Context, in *incoming) *peerpb.ShareResu
 	// The sender may be gone; the samples are here all the same.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
-	return i.store(ctx, &in.Share)
+	return i.store(ctx, &in.Share, false)
 }

@@ -239,7 +239,7 @@ func TestAnOldShareIsStoredWhereItsSlotsHaveNotMoved(t *testing.T) {
 			want[peerpb.Outcome_STALE_SERIES]++
 		}
 	}
-	res := n.ing.store(t.Context(), shareTo(b, n, 10, 5, req))
+	res := n.ing.store(t.Context(), shareTo(b, n, 10, 5, req), false)
 	got := map[peerpb.Outcome]int{}
 	for _, o := range res.Outcomes {
 		got[o.Outcome]++
@@ -266,7 +266,7 @@ func TestSharesForAnotherRouteStoreOrTenantAreStale(t *testing.T) {
 	} {
 		s := shareTo(b, n, 10, 1, samplesOf(3, now(), 1))
 		change(s)
-		if res := n.ing.store(t.Context(), s); res.Status != peerpb.Status_STALE || res.StaleRevision == 0 {
+		if res := n.ing.store(t.Context(), s, false); res.Status != peerpb.Status_STALE || res.StaleRevision == 0 {
 			t.Errorf("%s: %v", name, res)
 		}
 	}
@@ -278,12 +278,48 @@ func TestSharesForAnotherRouteStoreOrTenantAreStale(t *testing.T) {
 	} {
 		s := shareTo(b, n, 10, 1, samplesOf(3, now(), 1))
 		change(s)
-		if res := n.ing.store(t.Context(), s); res.Status != peerpb.Status_UNAVAILABLE || res.Detail == "" {
+		if res := n.ing.store(t.Context(), s, false); res.Status != peerpb.Status_UNAVAILABLE || res.Detail == "" {
 			t.Errorf("%s: %v", name, res)
 		}
 	}
 	if n.storage.shares != 0 {
 		t.Errorf("%d shares reached the storage", n.storage.shares)
+	}
+}
+
+// TestARingOfEveryNodeLooksAtNoSlotButStillAtChanges: where all nodes hold all
+// slots the receiver spares the look at each, until one has changed.
+func TestARingOfEveryNodeLooksAtNoSlotButStillAtChanges(t *testing.T) {
+	b := newBed(t, 3, nil)
+	before := tableOf(t, 64, 3, 3, 2, 5)
+	req := samplesOf(100, now(), 1)
+	frames, _ := framesOf(t, req)
+	all := slotsOf(t, before, frames)
+	// The quorum of one slot changes; its stores stay.
+	after, err := before.Apply([]ring.Step{{Slot: all[0], Replicas: ring.SetOf(1, 2, 3), Quorum: 3, Base: 5}}, 20, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := after.Apply([]ring.Step{{Slot: all[0], Replicas: ring.SetOf(1, 2, 3), Quorum: 2, Base: 20}}, 21, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := 0
+	for _, s := range all {
+		if s == all[0] {
+			want++
+		}
+	}
+	b.show(30, again)
+	n := b.nodes[0]
+	if n.ing.fence.view.Load().Ring(1).whole.Len() != 3 {
+		t.Fatal("the ring is not one of every node")
+	}
+	if res := n.ing.store(t.Context(), shareTo(b, n, 10, 5, req), false); len(res.Outcomes) != want || res.StaleRevision != 21 {
+		t.Errorf("%d stale of %d, revision %d", len(res.Outcomes), want, res.StaleRevision)
+	}
+	if res := n.ing.store(t.Context(), shareTo(b, n, 21, 5, req), false); len(res.Outcomes) != 0 {
+		t.Errorf("%d stale for a sender that has seen the change", len(res.Outcomes))
 	}
 }
 
@@ -293,13 +329,13 @@ func TestAReceiverThatIsBehindWaitsForWhatAShareNeeds(t *testing.T) {
 	b.show(10, table)
 	n := b.nodes[0]
 	done := make(chan *peerpb.ShareResult)
-	go func() { done <- n.ing.store(t.Context(), shareTo(b, n, 12, 12, samplesOf(3, now(), 1))) }()
+	go func() { done <- n.ing.store(t.Context(), shareTo(b, n, 12, 12, samplesOf(3, now(), 1)), false) }()
 	n.ing.SetView(b.view(n, 12, table, nil))
 	if res := <-done; res.Status != peerpb.Status_DONE || len(res.Outcomes) != 0 {
 		t.Errorf("%v", res)
 	}
 	begin := time.Now()
-	if res := n.ing.store(t.Context(), shareTo(b, n, 99, 99, samplesOf(3, now(), 1))); res.Status != peerpb.Status_BEHIND || time.Since(begin) < behindWait {
+	if res := n.ing.store(t.Context(), shareTo(b, n, 99, 99, samplesOf(3, now(), 1)), false); res.Status != peerpb.Status_BEHIND || time.Since(begin) < behindWait {
 		t.Errorf("after %s: %v", time.Since(begin), res)
 	}
 	if got := n.ing.Announced(); got != 12 {

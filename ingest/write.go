@@ -138,7 +138,7 @@ func (i *Ingester) dispatch(ctx context.Context, v *View, s *share, m *peerpb.Sh
 		// The caller may go as soon as others have made the quorum.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), i.cfg.PeerAge)
 		defer cancel()
-		res := i.store(ctx, m)
+		res := i.store(ctx, m, true)
 		s.buf.release()
 		done(reply{share: s, who: who.Node, res: res})
 	})
