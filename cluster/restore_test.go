@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/raft"
 
@@ -351,9 +352,7 @@ func TestControlStateWithoutACertificateIsRefused(t *testing.T) {
 
 func TestANodeThatMissedMuchIsSentASnapshot(t *testing.T) {
 	b := newBed(t)
-	saved := testTiming
-	testTiming.SnapshotThreshold, testTiming.TrailingLogs, testTiming.SnapshotInterval = 8, 4, 50_000_000
-	t.Cleanup(func() { testTiming = saved })
+	b.timing.SnapshotThreshold, b.timing.TrailingLogs, b.timing.SnapshotInterval = 8, 4, 50*time.Millisecond
 	nodes := b.cluster(3, InitRequest{})
 	b.voters(3)
 	b.settled()
