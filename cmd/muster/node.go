@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -71,8 +72,10 @@ type node struct {
 	views   *views
 
 	writeDoor, operatorDoor *http.Server
-	listeners               map[string]net.Listener
-	storeDoor, memberDoor   *grpc.Server
+	// current is set once a leader has confirmed the state after the start.
+	current               atomic.Bool
+	listeners             map[string]net.Listener
+	storeDoor, memberDoor *grpc.Server
 }
 
 // newNode makes the rooms; nothing runs yet. It takes the lock of the folder.
@@ -114,8 +117,12 @@ func (n *node) newStorage() (err error) {
 	return nil
 }
 
-// sources are the tenants whose blocks leave this disk, under their labels.
+// sources are the tenants whose blocks leave this disk, under their labels:
+// none before this node has heard, since its start, which tenants still live.
 func (n *node) sources() []ship.Source {
+	if !n.current.Load() {
+		return nil
+	}
 	st := n.cluster.State()
 	settings := st.Settings()
 	var out []ship.Source
@@ -234,6 +241,7 @@ func (n *node) Run(ctx context.Context) error {
 	behind.Go(func() error { return n.cluster.Run(roomsCtx) })
 	behind.Go(func() error { return n.tsdb.Run(roomsCtx) })
 	behind.Go(func() error { return n.ingest.Run(roomsCtx) })
+	behind.Go(func() error { n.awaitCurrent(roomsCtx); return nil })
 	if n.shipper != nil {
 		behind.Go(func() error { return n.shipper.Run(roomsCtx) })
 	}
@@ -255,6 +263,21 @@ func (n *node) Run(ctx context.Context) error {
 		return errors.Join(roomErr, ignore(err, errRoomEnded))
 	}
 	return err
+}
+
+// awaitCurrent asks for a read point until there is one.
+func (n *node) awaitCurrent(ctx context.Context) {
+	for {
+		if _, err := n.cluster.Barrier(ctx); err == nil {
+			n.current.Store(true)
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(time.Second):
+		}
+	}
 }
 
 var errRoomEnded = errors.New("a room ended")

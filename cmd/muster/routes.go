@@ -57,7 +57,7 @@ func (n *node) query(w http.ResponseWriter, r *http.Request) {
 
 // newStoreDoor serves Thanos' StoreAPI.
 func (n *node) newStoreDoor(opts []grpc.ServerOption) *grpc.Server {
-	s := store.NewServer(opts...)
+	s := store.NewServer(append(store.Metered(n.reg), opts...)...)
 	n.store.Register(s)
 	return s
 }
