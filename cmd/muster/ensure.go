@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/muster-metrics/muster/cluster"
@@ -16,22 +15,32 @@ type ensurer struct {
 	name    string
 }
 
+// Ensure wraps ingest.ErrTenantRefused where no repetition helps: a sender that
+// hears that drops its samples, so that anything else is an error that may pass.
 func (e ensurer) Ensure(ctx context.Context, tenant string) error {
 	var mustNotExist int64
-	_, err := e.cluster.Propose(ctx, &clusterpb.Command{
+	answer, err := e.cluster.Propose(ctx, &clusterpb.Command{
 		Actor: e.name, Source: "write", ExpectedVersion: &mustNotExist,
 		Change: &clusterpb.Command_PutTenant{PutTenant: &clusterpb.PutTenant{Id: tenant, Automatic: true}},
 	})
-	var refused *cluster.RefusedError
-	if !errors.As(err, &refused) {
+	if err != nil {
 		return err
 	}
-	switch refused.Refusal.GetKind() {
+	return verdictOf(answer.GetRefusal())
+}
+
+// verdictOf is what a refusal to create a tenant means to its sender.
+func verdictOf(r *clusterpb.Refusal) error {
+	ofTenant := r.GetField() == "id" // not of the leader, whose disk may be full
+	switch r.GetKind() {
+	case clusterpb.Refusal_NONE:
+		return nil
 	case clusterpb.Refusal_EXISTS, clusterpb.Refusal_CONFLICT_VERSION:
 		return nil // another node was faster
-	case clusterpb.Refusal_UNKNOWN_OUTCOME, clusterpb.Refusal_NO_LEADER:
-		return err
-	default:
-		return fmt.Errorf("%w: %s", ingest.ErrTenantRefused, refused.Refusal.GetMessage())
+	case clusterpb.Refusal_DELETED, clusterpb.Refusal_DENIED, clusterpb.Refusal_INVALID, clusterpb.Refusal_LIMIT:
+		if ofTenant {
+			return fmt.Errorf("%w: %s", ingest.ErrTenantRefused, r.GetMessage())
+		}
 	}
+	return &cluster.RefusedError{Refusal: r}
 }
