@@ -16,7 +16,7 @@ const maxTime = 253_402_300_799_999
 // Apply carries the command out at revision rev: it answers with the state
 // after it and leaves s as it is. It looks at nothing but its arguments, so
 // that every node gets the same state. A refused command changes nothing, but
-// its revision counts and its request id is remembered.
+// its revision counts and its request id is remembered (see remember).
 func (s *State) Apply(rev uint64, cmd *clusterpb.Command) (*State, Result) {
 	if rev <= s.revision {
 		return s, Result{Revision: s.revision, Refusal: invalid("", "revision %d was applied already: the state is at %d", rev, s.revision)}

@@ -52,6 +52,7 @@ func (e *edit) initCluster(c *clusterpb.InitCluster) (uint64, *clusterpb.Refusal
 			return 0, r
 		}
 	}
+	first.Placement = allOn(storeOf(m.GetStore()), slotsOf(first), e.rev)
 	if r := e.newRing(first); r != nil {
 		return 0, r
 	}

@@ -142,33 +142,18 @@ func (e *edit) checkPatterns(c *clusterpb.PutRing) *clusterpb.Refusal {
 	return nil
 }
 
-// newRing makes a ring and places its slots on the nodes there are. The table
-// is the planner's of the version that applies this, and versions that differ
-// here are not run together.
+// newRing makes a ring with the table that the command brings.
 func (e *edit) newRing(c *clusterpb.PutRing) *clusterpb.Refusal {
 	if len(e.next.rings) >= maxRings {
 		return full("name", "there are %d rings, deleted ones with history included: that is the most", maxRings)
 	}
-	slots := c.GetSlots()
-	if slots == 0 {
-		slots = DefaultSlots
-	}
-	r := &Ring{Spec: &clusterpb.Ring{
-		Name: c.GetName(), Id: e.rev, Tenants: slices.Clone(c.GetTenants()),
-		ReplicationFactor: c.GetReplicationFactor(), WriteQuorum: c.GetWriteQuorum(),
-		Nodes: slices.Clone(c.GetNodes()), Version: e.rev,
-	}}
-	empty, err := ring.Empty(int(slots), r.Quorum(), e.rev, e.now)
-	if err != nil {
+	r := &Ring{Spec: specOfRing(c, e.rev)}
+	var err error
+	if r.Table, err = ring.Empty(slotsOf(c), r.Quorum(), e.rev, e.now); err != nil {
 		return invalid("slots", "%v", err)
 	}
-	target := ring.Plan(empty, e.next.Eligible(r), r.RF())
-	steps := make([]ring.Step, 0, len(target))
-	for i, set := range target {
-		steps = append(steps, ring.Step{Slot: i, Replicas: set, Quorum: r.Quorum(), Base: e.rev})
-	}
-	if r.Table, err = empty.Apply(steps, e.rev, e.now); err != nil {
-		return unsafe("", "place ring %s: %v", c.GetName(), err)
+	if refusal := e.place(r, c.GetPlacement()); refusal != nil {
+		return refusal
 	}
 	e.setRing(r)
 	return nil

@@ -32,6 +32,7 @@ func TestARestoredStateIsTheSame(t *testing.T) {
 			rev += rapid.Uint64Range(1, 3).Draw(rt, "step")
 			now += rapid.Int64Range(-1000, 3*hour).Draw(rt, "pause")
 			cmd := withTime(command(anyChange(rt, a, now)), now)
+			placeSomehow(rt, a, cmd)
 			if id := rapid.IntRange(0, 40).Draw(rt, "request"); id > 30 {
 				cmd.RequestId = bytes.Repeat([]byte{byte(id)}, requestIDLen)
 			}
@@ -64,6 +65,22 @@ func TestARestoredStateIsTheSame(t *testing.T) {
 			rt.Fatalf("the encodings differ\n%s\n%s", objects(a), objects(b))
 		}
 	})
+}
+
+// placeSomehow stamps a placement as a leader does, mostly.
+func placeSomehow(rt *rapid.T, s *State, cmd *clusterpb.Command) {
+	if cmd.GetPutRing() == nil {
+		return
+	}
+	how := rapid.IntRange(0, 5).Draw(rt, "placed")
+	if how > 0 {
+		s.Place(cmd)
+	}
+	if placed := cmd.GetPutRing().GetPlacement(); how == 5 && len(placed) > 0 {
+		step := rapid.SampledFrom(placed).Draw(rt, "spoiled")
+		step.Slot = rapid.Uint32Range(0, 9).Draw(rt, "slot")
+		step.Replicas = rapid.SliceOfN(rapid.Uint32Range(0, 5), 0, 4).Draw(rt, "replicas")
+	}
 }
 
 // anyChange draws a command that has a fair chance to be accepted.
@@ -207,7 +224,7 @@ func everyChange() []proto.Message {
 		nodeToken("node", testTime+day),
 		&clusterpb.BindToken{Id: "join-n2", Name: "n2", KeyHash: hashOf("k")},
 		&clusterpb.RevokeToken{Id: "join-n2"},
-		&clusterpb.PutRing{Name: "new", Tenants: []string{"c-*", "d"}, ReplicationFactor: 2, Nodes: []string{"n1", "n2"}, Slots: 16},
+		&clusterpb.PutRing{Name: "new", Tenants: []string{"c-*", "d"}, ReplicationFactor: 2, Nodes: []string{"n1", "n2"}, Slots: 16, Placement: []*clusterpb.SlotStep{{Slot: 15, Replicas: []uint32{2, 1}, Base: 1 << 20}}},
 		&clusterpb.DeleteRing{Name: "hard"},
 		&clusterpb.MoveSlots{Ring: 11, Steps: []*clusterpb.SlotStep{{Slot: 1, Replicas: []uint32{1, 2}, Quorum: 1, Base: 11}}},
 		&clusterpb.CloseEpochs{Ring: 11, Epochs: []*clusterpb.EpochKey{{Slot: 1, To: 20}}},

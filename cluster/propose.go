@@ -101,7 +101,9 @@ func (n *Node) lead(ctx context.Context, e *engine, cmd *clusterpb.Command) (*cl
 	if refusal := n.unsafeNow(cmd); refusal != nil {
 		return &clusterpb.ProposeResponse{Refusal: refusal}, nil
 	}
-	res, err := e.apply(ctx, cmd)
+	res, err := commitPlaced(cmd,
+		func() (*State, error) { return n.newest(ctx, e) },
+		func() (Result, error) { return e.apply(ctx, cmd) })
 	if err != nil {
 		return nil, err
 	}
@@ -116,6 +118,15 @@ func (n *Node) lead(ctx context.Context, e *engine, cmd *clusterpb.Command) (*cl
 	defer cancel()
 	answer.Applied, answer.Pending = n.health.WaitApplied(wait, res.Revision, activeMembers(n.State()))
 	return answer, nil
+}
+
+// newest is the leader's state with all that was committed before. Where it
+// cannot be had nothing was done: the error wraps ErrNoLeader.
+func (n *Node) newest(ctx context.Context, e *engine) (*State, error) {
+	if _, err := n.barrierHere(ctx, e); err != nil {
+		return nil, fmt.Errorf("%w: catch up before a ring is placed: %s", ErrNoLeader, err.Error())
+	}
+	return n.State(), nil
 }
 
 // activeMembers are the members that a change should reach.

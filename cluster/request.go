@@ -35,7 +35,8 @@ func resultOf(r *clusterpb.Request) Result {
 
 // remember keeps the answer to the command and forgets those whose time is
 // over. An id that has not 16 bytes is not kept: such a request may be applied
-// twice.
+// twice. Nor is the answer that a placement no longer fits: the leader makes
+// another and asks again.
 func (e *edit) remember(version uint64, refusal *clusterpb.Refusal) {
 	for e.next.answered.Len() > 0 {
 		key, oldest, _ := e.next.answered.Root().Minimum()
@@ -46,7 +47,7 @@ func (e *edit) remember(version uint64, refusal *clusterpb.Refusal) {
 		e.next.answered, _, _ = e.next.answered.Delete(bytes.Clone(key))
 	}
 	id := e.cmd.GetRequestId()
-	if len(id) != requestIDLen {
+	if len(id) != requestIDLen || isMisplaced(refusal) {
 		return
 	}
 	r := &clusterpb.Request{

@@ -60,6 +60,7 @@ func BenchmarkPutRing(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		cmd := command(&clusterpb.PutRing{Name: "hard", Tenants: []string{"tenant-1", "team-*"}, ReplicationFactor: 2})
+		s.Place(cmd)
 		s, _ = s.Apply(s.Revision()+1, withTime(cmd, testTime))
 	}
 }

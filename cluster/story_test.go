@@ -48,7 +48,8 @@ func created(t testing.TB, rf uint32, nodes int) *story {
 
 func (h *story) apply(change proto.Message) Result {
 	h.t.Helper()
-	cmd := command(change)
+	cmd := command(proto.CloneOf(change))
+	h.state.Place(cmd)
 	cmd.ExpectedVersion, h.expect = h.expect, nil
 	return h.send(cmd)
 }

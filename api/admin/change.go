@@ -98,6 +98,7 @@ func (a *api) rehearse(ctx context.Context, cmd *clusterpb.Command) (*clusterpb.
 	}
 	st := a.node.State()
 	cmd.TimeMs = time.Now().UnixMilli()
+	st.Place(cmd)
 	_, res := st.Apply(st.Revision()+1, cmd)
 	return &clusterpb.ProposeResponse{Revision: st.Revision(), Refusal: res.Refusal}, nil
 }

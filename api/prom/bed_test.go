@@ -136,6 +136,7 @@ func (b *bed) apply(now int64, cmd *clusterpb.Command) {
 	b.t.Helper()
 	cmd.TimeMs = now
 	st := b.state.Load()
+	st.Place(cmd)
 	next, res := st.Apply(st.Revision()+1, cmd)
 	require.Nil(b.t, res.Refusal)
 	b.state.Store(next)

@@ -935,7 +935,7 @@ func (x *RevokeToken) GetId() string {
 	return ""
 }
 
-// PutRing creates or replaces a ring; a new one is placed at once by `steps`.
+// PutRing creates or replaces a ring; a new one is placed at once by `placement`.
 type PutRing struct {
 	state             protoimpl.MessageState `protogen:"open.v1"`
 	Name              string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -944,7 +944,11 @@ type PutRing struct {
 	WriteQuorum       WriteQuorum            `protobuf:"varint,4,opt,name=write_quorum,json=writeQuorum,proto3,enum=muster.cluster.v1.WriteQuorum" json:"write_quorum,omitempty"`
 	Nodes             []string               `protobuf:"bytes,5,rep,name=nodes,proto3" json:"nodes,omitempty"`
 	// Of a new ring.
-	Slots         uint32 `protobuf:"varint,6,opt,name=slots,proto3" json:"slots,omitempty"`
+	Slots uint32 `protobuf:"varint,6,opt,name=slots,proto3" json:"slots,omitempty"`
+	// Of a new ring: who holds its slots, planned and stamped by the leader. A
+	// slot that is not listed is empty until it moves. `base` is the revision of
+	// the state that the planner saw, `quorum` the ring's and left out.
+	Placement     []*SlotStep `protobuf:"bytes,7,rep,name=placement,proto3" json:"placement,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1019,6 +1023,13 @@ func (x *PutRing) GetSlots() uint32 {
 		return x.Slots
 	}
 	return 0
+}
+
+func (x *PutRing) GetPlacement() []*SlotStep {
+	if x != nil {
+		return x.Placement
+	}
+	return nil
 }
 
 type DeleteRing struct {
@@ -1699,14 +1710,15 @@ const file_clusterpb_command_proto_rawDesc = "" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x19\n" +
 	"\bkey_hash\x18\x03 \x01(\fR\akeyHash\"\x1d\n" +
 	"\vRevokeToken\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\"\xd5\x01\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"\x90\x02\n" +
 	"\aPutRing\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\atenants\x18\x02 \x03(\tR\atenants\x12-\n" +
 	"\x12replication_factor\x18\x03 \x01(\rR\x11replicationFactor\x12A\n" +
 	"\fwrite_quorum\x18\x04 \x01(\x0e2\x1e.muster.cluster.v1.WriteQuorumR\vwriteQuorum\x12\x14\n" +
 	"\x05nodes\x18\x05 \x03(\tR\x05nodes\x12\x14\n" +
-	"\x05slots\x18\x06 \x01(\rR\x05slots\" \n" +
+	"\x05slots\x18\x06 \x01(\rR\x05slots\x129\n" +
+	"\tplacement\x18\a \x03(\v2\x1b.muster.cluster.v1.SlotStepR\tplacement\" \n" +
 	"\n" +
 	"DeleteRing\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"R\n" +
@@ -1812,17 +1824,18 @@ var file_clusterpb_command_proto_depIdxs = []int32{
 	21, // 21: muster.cluster.v1.AddMember.member:type_name -> muster.cluster.v1.Member
 	23, // 22: muster.cluster.v1.CreateToken.token:type_name -> muster.cluster.v1.Token
 	24, // 23: muster.cluster.v1.PutRing.write_quorum:type_name -> muster.cluster.v1.WriteQuorum
-	12, // 24: muster.cluster.v1.MoveSlots.steps:type_name -> muster.cluster.v1.SlotStep
-	14, // 25: muster.cluster.v1.CloseEpochs.epochs:type_name -> muster.cluster.v1.EpochKey
-	25, // 26: muster.cluster.v1.PutTenant.state:type_name -> muster.cluster.v1.TenantState
-	26, // 27: muster.cluster.v1.PutTenant.spec:type_name -> muster.cluster.v1.TenantSpec
-	27, // 28: muster.cluster.v1.CreateTenantToken.token:type_name -> muster.cluster.v1.TenantToken
-	22, // 29: muster.cluster.v1.PutSettings.settings:type_name -> muster.cluster.v1.Settings
-	30, // [30:30] is the sub-list for method output_type
-	30, // [30:30] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	12, // 24: muster.cluster.v1.PutRing.placement:type_name -> muster.cluster.v1.SlotStep
+	12, // 25: muster.cluster.v1.MoveSlots.steps:type_name -> muster.cluster.v1.SlotStep
+	14, // 26: muster.cluster.v1.CloseEpochs.epochs:type_name -> muster.cluster.v1.EpochKey
+	25, // 27: muster.cluster.v1.PutTenant.state:type_name -> muster.cluster.v1.TenantState
+	26, // 28: muster.cluster.v1.PutTenant.spec:type_name -> muster.cluster.v1.TenantSpec
+	27, // 29: muster.cluster.v1.CreateTenantToken.token:type_name -> muster.cluster.v1.TenantToken
+	22, // 30: muster.cluster.v1.PutSettings.settings:type_name -> muster.cluster.v1.Settings
+	31, // [31:31] is the sub-list for method output_type
+	31, // [31:31] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_clusterpb_command_proto_init() }
