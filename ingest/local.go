@@ -122,6 +122,8 @@ func scanShare(s *peerpb.Share, own bool, h holding) (scan, error) {
 	tenant := ring.TenantHash(s.Tenant)
 	r := wire.NewReader(s.Frames)
 	samples, slots, every := 0, h.Table.Slots(), h.every(s.Seen)
+	held := h.ring.heldBy(h.Self)
+	current := held.Newest() <= s.Seen // the usual case: no slot has changed since
 	for r.Next() {
 		if !own && !wire.WellFormed(r.Labels()) {
 			return out, fmt.Errorf("%w: labels", wire.ErrFrame)
@@ -130,7 +132,11 @@ func scanShare(s *peerpb.Share, own bool, h holding) (scan, error) {
 		if every {
 			continue
 		}
-		if slot := ring.KeyOf(tenant, r.Hash()).Slot(slots); !h.Admits(slot, s.Seen) {
+		slot := ring.KeyOf(tenant, r.Hash()).Slot(slots)
+		if current && held.Has(slot) {
+			continue
+		}
+		if !h.Admits(slot, s.Seen) {
 			out.stale++
 			changed := h.Table.At(slot).Changed
 			if changed <= s.Seen { // never ours: the sender needs all that we know

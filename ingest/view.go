@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"sync/atomic"
 	"time"
 
 	"github.com/muster-metrics/muster/ring"
@@ -84,6 +85,8 @@ type Ring struct {
 	whole  ring.Set
 	quorum int
 	need   uint64 // the newest change of any slot, for a whole ring
+
+	held atomic.Pointer[ring.Held] // the slots of the store that asked last
 }
 
 // NewRing looks at the table once, for all writes to come.
@@ -99,4 +102,15 @@ func NewRing(id uint64, name string, table *ring.Table) *Ring {
 	}
 	r.whole, r.quorum = first.Replicas, first.Quorum
 	return r
+}
+
+// heldBy is the slots that a store holds, kept from the last call: a node asks
+// for its own.
+func (r *Ring) heldBy(st ring.Store) *ring.Held {
+	if h := r.held.Load(); h != nil && h.Store() == st {
+		return h
+	}
+	h := r.Table.HeldBy(st)
+	r.held.Store(&h)
+	return &h
 }
