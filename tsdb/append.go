@@ -49,13 +49,15 @@ func (e *engine) append(ctx context.Context, share Share, repeat bool, out []Out
 
 // appendFirst is step 1. It fills out, and leaves the rest in s.
 func (e *engine) appendFirst(ctx context.Context, s *scratch, share Share, repeat bool, out []Outcome) error {
-	p := pass{app: e.db.AppenderV2(ctx), scratch: s, out: out}
+	p := pass{app: e.db.AppenderV2(ctx), known: &e.refs, scratch: s, out: out}
 	p.refs, _ = p.app.(storage.GetRef)
+	e.refs.bound(e.db.Head().NumSeries())
 	p.opts.RejectOutOfOrder = repeat || e.windowShut()
-	s.seen.reset()
+	s.seen.reset(len(out))
+	e.recall(s, share)
 	share.Reset()
-	for share.Next() {
-		p.series(share)
+	for k := 0; share.Next() && k < len(s.ids); k++ {
+		p.series(share, s.ids[k], s.refs[k])
 	}
 	for ; p.i < len(out); p.i++ {
 		out[p.i] = Failed
@@ -73,10 +75,23 @@ func (e *engine) appendFirst(ctx context.Context, s *scratch, share Share, repea
 	return err
 }
 
+// recall looks up what is remembered of the share's series, all at once: each
+// look misses the processor's caches, and misses that do not wait for each other
+// cost little more than one.
+func (e *engine) recall(s *scratch, share Share) {
+	s.ids = s.ids[:0]
+	share.Reset()
+	for share.Next() {
+		s.ids = append(s.ids, e.refs.id(share.Hash(), share.Labels()))
+	}
+	s.refs = e.refs.findAll(s.ids, s.refs[:0])
+}
+
 // pass is one appender's way over a share.
 type pass struct {
 	app     storage.AppenderV2
 	refs    storage.GetRef
+	known   *refTable
 	opts    storage.AOptions
 	scratch *scratch
 	out     []Outcome
@@ -87,36 +102,50 @@ type pass struct {
 	kept string // a copy of raw, made once where one is needed
 }
 
-// series appends the samples of the series the share stands at.
-func (p *pass) series(share Share) {
+// series appends the samples of the series the share stands at; found is its
+// reference, if it is remembered.
+func (p *pass) series(share Share, id seriesID, found storage.SeriesRef) {
 	p.raw, p.hash, p.kept = share.Labels(), share.Hash(), ""
-	ls := viewLabels(p.raw)
-	ref, _ := p.refs.GetRef(ls, p.hash)
+	ref := found
 	if ref == 0 {
-		// A new series; or a wrong hash, which would hide that the appender already
-		// holds samples of this one.
-		if own := ls.Hash(); own != p.hash {
-			p.hash = own
-			ref, _ = p.refs.GetRef(ls, own)
-		}
+		ref = p.lookUp()
 	}
-	for {
+	for p.i < len(p.out) {
 		t, v, ok := share.Sample()
-		if !ok || p.i == len(p.out) {
-			return
+		if !ok {
+			break
 		}
 		ref = p.sample(ref, t, v)
 		p.i++
 	}
+	if ref != found && ref != 0 {
+		p.known.put(id, ref)
+	}
+}
+
+// lookUp asks the TSDB for a series that is not remembered; 0: it is new.
+func (p *pass) lookUp() storage.SeriesRef {
+	ls := viewLabels(p.raw)
+	ref, _ := p.refs.GetRef(ls, p.hash)
+	if ref != 0 {
+		return ref
+	}
+	// A new series; or a wrong hash, which would hide that the appender already
+	// holds samples of this one.
+	if own := ls.Hash(); own != p.hash {
+		p.hash = own
+		ref, _ = p.refs.GetRef(ls, own)
+	}
+	return ref
 }
 
 // sample appends one sample, or puts it aside, and gives the reference by which
 // its series is known from now on.
 func (p *pass) sample(ref storage.SeriesRef, t int64, v float64) storage.SeriesRef {
 	bits := math.Float64bits(v)
-	slot, found := p.scratch.seen.find(ref)
-	if found && t <= slot.t {
-		if t == slot.t && bits == slot.bits {
+	held := p.scratch.seen.find(ref)
+	if held != nil && t <= held.t {
+		if t == held.t && bits == held.bits {
 			p.out[p.i] = Stored // if the commit succeeds, as for all that are marked so
 			return ref
 		}
@@ -133,13 +162,13 @@ func (p *pass) sample(ref storage.SeriesRef, t int64, v float64) storage.SeriesR
 		return ref
 	}
 	if got != ref {
-		slot, found = p.scratch.seen.find(got)
+		held = p.scratch.seen.find(got)
 	}
 	p.out[p.i] = Stored
-	if found {
-		slot.t, slot.bits = t, bits
+	if held != nil {
+		held.t, held.bits = t, bits
 	} else {
-		p.scratch.seen.fill(slot, got, t, bits)
+		p.scratch.seen.put(got, t, bits)
 	}
 	return got
 }

@@ -36,6 +36,7 @@ type engine struct {
 	writing  chan struct{}
 	windowed atomic.Bool   // the out-of-order window is open; changed under writing
 	cutLate  chan struct{} // closed when the out-of-order cut that runs now ends; nil: none; under writing
+	refs     refTable      // under writing
 	torn     bool          // a write to a log failed: nothing more is appended to it; under writing
 
 	cutting  sync.Mutex
@@ -84,7 +85,7 @@ func openEngine(cfg *Config, dir string, s Settings) (*engine, error) {
 	e := &engine{
 		key: s.Key, dir: dir, cfg: cfg, news: &engineNews{},
 		opening: randomOpening(), writing: make(chan struct{}, 1),
-		boundary: math.MinInt64, synced: map[string]int{},
+		boundary: math.MinInt64, synced: map[string]int{}, refs: newRefTable(),
 	}
 	e.settings.Store(&s)
 	e.unsynced.Store(true)

@@ -12,6 +12,8 @@ import (
 // scratch is what one share needs beside its bytes. It comes from a pool, not
 // from the tenant: there are many tenants, and few that write at this moment.
 type scratch struct {
+	ids     []seriesID          // of the share's series, in its order
+	refs    []storage.SeriesRef // what is known of these
 	seen    seenTable
 	late    []straggler // wait for the commit of those before them in the share
 	refused []straggler // not taken at the first try
@@ -27,7 +29,7 @@ func (s *scratch) release() {
 	clear(s.late)
 	clear(s.refused)
 	s.late, s.refused = s.late[:0], s.refused[:0]
-	if len(s.seen.slots) > keptScratch || cap(s.late) > keptScratch || cap(s.refused) > keptScratch {
+	if len(s.seen.index) > keptScratch || cap(s.ids) > keptScratch || cap(s.late) > keptScratch || cap(s.refused) > keptScratch {
 		return
 	}
 	scratches.Put(s)
@@ -66,58 +68,64 @@ func (s *straggler) series(o *straggler) int {
 	return strings.Compare(s.labels, o.labels)
 }
 
-// seenTable remembers which series the open appender holds samples of. A hash
-// table keyed by reference, emptied by counting up its generation.
+// seenTable remembers which series the open appender holds samples of: a hash
+// table of places in a list, small enough to stay in the processor's cache.
 type seenTable struct {
-	slots []seenSlot
-	gen   uint32
-	used  int
+	index   []uint32 // place in entries + 1; 0: free
+	entries []seenEntry
 }
 
-type seenSlot struct {
+type seenEntry struct {
 	ref  storage.SeriesRef
 	t    int64  // newest sample in the appender
 	bits uint64 // and its value
-	gen  uint32 // in use if it is the table's
 }
 
-func (s *seenTable) reset() {
-	s.used = 0
-	s.gen++
-	if s.gen == 0 || s.slots == nil {
-		s.gen = 1
-		s.slots = make([]seenSlot, max(len(s.slots), 1024))
+// reset empties the table and makes room for n series.
+func (s *seenTable) reset(n int) {
+	s.entries = s.entries[:0]
+	size := 1024
+	for size < 2*n {
+		size *= 2
 	}
-}
-
-// find gives the slot of ref, and whether it holds something. The slot is valid
-// until the next find.
-func (s *seenTable) find(ref storage.SeriesRef) (*seenSlot, bool) {
-	mask := uint64(len(s.slots) - 1)
-	for at := uint64(ref) * 0x9e3779b97f4a7c15 >> 32 & mask; ; at = (at + 1) & mask {
-		slot := &s.slots[at]
-		if slot.gen != s.gen {
-			return slot, false
-		}
-		if slot.ref == ref {
-			return slot, true
-		}
-	}
-}
-
-// fill takes a slot that find gave empty.
-func (s *seenTable) fill(slot *seenSlot, ref storage.SeriesRef, t int64, bits uint64) {
-	*slot = seenSlot{ref: ref, t: t, bits: bits, gen: s.gen}
-	s.used++
-	if 2*s.used < len(s.slots) {
+	if size != len(s.index) {
+		s.index = make([]uint32, size)
 		return
 	}
-	old := s.slots
-	s.slots = make([]seenSlot, 2*len(old))
-	for _, o := range old {
-		if o.gen == s.gen {
-			to, _ := s.find(o.ref)
-			*to = o
+	clear(s.index)
+}
+
+// find gives what is held of a series; nil: nothing. It is valid until the next
+// put.
+func (s *seenTable) find(ref storage.SeriesRef) *seenEntry {
+	if k := s.index[s.place(ref)]; k != 0 {
+		return &s.entries[k-1]
+	}
+	return nil
+}
+
+// put remembers a series that find does not.
+func (s *seenTable) put(ref storage.SeriesRef, t int64, bits uint64) {
+	if 2*len(s.entries) >= len(s.index) {
+		s.grow()
+	}
+	s.entries = append(s.entries, seenEntry{ref, t, bits})
+	s.index[s.place(ref)] = uint32(len(s.entries))
+}
+
+// place is where the series is, or where it would go.
+func (s *seenTable) place(ref storage.SeriesRef) uint64 {
+	mask := uint64(len(s.index) - 1)
+	for at := uint64(ref) * 0x9e3779b97f4a7c15 >> 32 & mask; ; at = (at + 1) & mask {
+		if k := s.index[at]; k == 0 || s.entries[k-1].ref == ref {
+			return at
 		}
+	}
+}
+
+func (s *seenTable) grow() {
+	s.index = make([]uint32, 2*len(s.index))
+	for i, e := range s.entries {
+		s.index[s.place(e.ref)] = uint32(i + 1)
 	}
 }

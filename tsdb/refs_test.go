@@ -1,0 +1,58 @@
+package tsdb
+
+import (
+	"fmt"
+	"hash/maphash"
+	"testing"
+
+	"github.com/prometheus/prometheus/storage"
+	"github.com/stretchr/testify/require"
+)
+
+func TestRefTableRemembersEverySeriesAndGrows(t *testing.T) {
+	r := newRefTable()
+	const n = 5000
+	ids := make([]seriesID, n)
+	for i := range ids {
+		ids[i] = r.id(uint64(i), fmt.Appendf(nil, "series %d", i))
+		require.Zero(t, r.find(ids[i]))
+		r.put(ids[i], storage.SeriesRef(i+1))
+	}
+	r.put(ids[7], 70_000) // collected by the TSDB, and made again
+	for i, id := range ids {
+		want := storage.SeriesRef(i + 1)
+		if i == 7 {
+			want = 70_000
+		}
+		require.Equal(t, want, r.find(id))
+	}
+	require.Equal(t, n, r.used)
+	require.LessOrEqual(t, 4*r.used, 3*len(r.slots), "room is left, so that a look ends")
+}
+
+// Two series that agree in the hash of the wire, which anybody can compute, and
+// one that agrees in the keyed hash, are different ones.
+func TestRefTableKnowsSeriesByBothHashes(t *testing.T) {
+	r := refTable{seed: maphash.MakeSeed()}
+	a := r.id(1, []byte("a"))
+	b := r.id(1, []byte("b"))
+	c := seriesID{hash: 2, keyed: a.keyed}
+	r.put(a, 1)
+	require.Zero(t, r.find(b))
+	require.Zero(t, r.find(c))
+	r.put(b, 2)
+	r.put(c, 3)
+	require.Equal(t, []storage.SeriesRef{1, 2, 3}, []storage.SeriesRef{r.find(a), r.find(b), r.find(c)})
+}
+
+func TestRefTableStartsAgainWhereMostSeriesAreGone(t *testing.T) {
+	r := newRefTable()
+	for i := range 3 * spareRefs {
+		r.put(r.id(uint64(i), nil), 1)
+	}
+	r.bound(spareRefs)
+	require.Equal(t, 3*spareRefs, r.used, "twice what the head has, and some to spare")
+	r.bound(10)
+	require.Zero(t, r.used)
+	require.Zero(t, r.find(r.id(1, nil)))
+}
