@@ -72,12 +72,13 @@ func (d *Door) welcome(raw net.Conn) {
 	defer cancel()
 
 	h := &handshake{door: d}
-	conn := tls.Server(raw, &tls.Config{MinVersion: tls.VersionTLS13, GetConfigForClient: h.config})
+	below := newLine(raw)
+	conn := tls.Server(below, &tls.Config{MinVersion: tls.VersionTLS13, GetConfigForClient: h.config})
 	if err := conn.HandshakeContext(ctx); err != nil {
 		d.refuse(raw, h.protocol, h.reason(err))
 		return
 	}
-	c := &Conn{Conn: conn, door: d, protocol: h.protocol, peer: h.peer, keyHash: h.keyHash}
+	c := &Conn{Conn: conn, line: below, door: d, protocol: h.protocol, peer: h.peer, keyHash: h.keyHash}
 	if err := d.adopt(c); err != nil {
 		d.refuse(raw, h.protocol, err)
 		return
@@ -192,10 +193,12 @@ func (h *handshake) config(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 	}
 	h.protocol = protocols[at]
 	cfg := &tls.Config{
-		MinVersion:             tls.VersionTLS13,
-		Certificates:           []tls.Certificate{credentials.Certificate},
-		NextProtos:             []string{h.protocol},
-		SessionTicketsDisabled: true, // each connection is judged by the state of its own time
+		MinVersion:   tls.VersionTLS13,
+		Certificates: []tls.Certificate{credentials.Certificate},
+		NextProtos:   []string{h.protocol},
+		// Small first records help browsers; here all goes at once.
+		DynamicRecordSizingDisabled: true,
+		SessionTicketsDisabled:      true, // each connection is judged by the state of its own time
 	}
 	if h.protocol != ProtocolJoin {
 		cfg.ClientAuth = tls.RequestClientCert // judged below, with a reason for the log

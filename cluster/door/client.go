@@ -22,6 +22,7 @@ const (
 	// A share may have megabytes, and a stream must not wait for the window on
 	// each of them.
 	streamWindow = 4 << 20
+	writeBuffer  = 128 << 10 // what one flush may send: a record of TLS has 16 KiB
 	connWindow   = 16 << 20
 
 	// maxJoinMessage bounds what somebody without a certificate may send.
@@ -89,6 +90,7 @@ func (d *Door) newClient(node string, dial func(context.Context) (net.Conn, erro
 			MinConnectTimeout: d.cfg.HandshakeTimeout,
 		}),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveTime, Timeout: keepaliveTimeout, PermitWithoutStream: true}),
+		grpc.WithWriteBufferSize(writeBuffer),
 		grpc.WithInitialWindowSize(streamWindow),
 		grpc.WithInitialConnWindowSize(connWindow),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(math.MaxInt32), grpc.MaxCallSendMsgSize(math.MaxInt32)),
@@ -105,6 +107,7 @@ func (d *Door) newClient(node string, dial func(context.Context) (net.Conn, erro
 // what Dial does.
 func (d *Door) ServerOptions() []grpc.ServerOption {
 	return append(d.baseOptions(),
+		grpc.WriteBufferSize(writeBuffer),
 		grpc.InitialWindowSize(streamWindow),
 		grpc.InitialConnWindowSize(connWindow),
 		grpc.MaxRecvMsgSize(math.MaxInt32),

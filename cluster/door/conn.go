@@ -9,6 +9,8 @@ import (
 // Conn is a connection after its handshake: the peer is known and allowed.
 type Conn struct {
 	*tls.Conn
+	line     *line
+	writing  sync.Mutex
 	door     *Door // nil for a connection that no door keeps
 	protocol string
 	peer     Identity
@@ -23,6 +25,18 @@ func (c *Conn) Peer() Identity { return c.peer }
 
 // Protocol is what ALPN agreed on.
 func (c *Conn) Protocol() string { return c.protocol }
+
+// Write sends b as TLS records, together.
+func (c *Conn) Write(b []byte) (int, error) {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	c.line.hold()
+	n, err := c.Conn.Write(b)
+	if ferr := c.line.release(); err == nil {
+		err = ferr
+	}
+	return n, err
+}
 
 // Close says good-bye and closes.
 func (c *Conn) Close() error {

@@ -41,11 +41,11 @@ func (d *Door) DialALPN(ctx context.Context, protocol, address, node string) (ne
 			return d.allowed(id, c.keyHash, true)
 		},
 	}
-	conn, err := handshakeWith(ctx, address, cfg)
+	conn, below, err := handshakeWith(ctx, address, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("dial %s at %s: %w", node, address, err)
 	}
-	c.Conn = conn
+	c.Conn, c.line = conn, below
 	if err := d.adopt(c); err != nil {
 		_ = conn.NetConn().Close()
 		return nil, fmt.Errorf("dial %s at %s: %w", node, address, err)
@@ -63,19 +63,21 @@ func (d *Door) DialNode(ctx context.Context, protocol, node string) (net.Conn, e
 }
 
 // handshakeWith connects and shakes hands as a client.
-func handshakeWith(ctx context.Context, address string, cfg *tls.Config) (*tls.Conn, error) {
+func handshakeWith(ctx context.Context, address string, cfg *tls.Config) (*tls.Conn, *line, error) {
 	raw, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	conn := tls.Client(raw, cfg)
+	cfg.DynamicRecordSizingDisabled = true
+	below := newLine(raw)
+	conn := tls.Client(below, cfg)
 	if err := conn.HandshakeContext(ctx); err != nil {
 		_ = raw.Close()
-		return nil, err
+		return nil, nil, err
 	}
 	if got := conn.ConnectionState().NegotiatedProtocol; got != cfg.NextProtos[0] {
 		_ = raw.Close()
-		return nil, fmt.Errorf("the server does not speak %s", cfg.NextProtos[0])
+		return nil, nil, fmt.Errorf("the server does not speak %s", cfg.NextProtos[0])
 	}
-	return conn, nil
+	return conn, below, nil
 }

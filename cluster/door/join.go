@@ -42,7 +42,7 @@ func JoinDial(ctx context.Context, address string, ca pki.Fingerprint) (*Conn, e
 	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
 	defer cancel()
 	c := &Conn{protocol: ProtocolJoin, dialled: true}
-	conn, err := handshakeWith(ctx, address, &tls.Config{
+	conn, below, err := handshakeWith(ctx, address, &tls.Config{
 		MinVersion:         tls.VersionTLS13,
 		NextProtos:         []string{ProtocolJoin},
 		InsecureSkipVerify: true, //nolint:gosec // VerifyConnection pins the CA
@@ -58,7 +58,7 @@ func JoinDial(ctx context.Context, address string, ca pki.Fingerprint) (*Conn, e
 	if err != nil {
 		return nil, fmt.Errorf("dial %s to join: %w", address, err)
 	}
-	c.Conn = conn
+	c.Conn, c.line = conn, below
 	return c, nil
 }
 
