@@ -69,38 +69,6 @@ func (p *planned) Set(id uint64, to plan) {
 	p.rings[id] = to
 }
 
-// follows is the newest revision at which a member became active in the ring or
-// was removed, and the newest at which an operator changed what a plan depends
-// on. Slots follow the former by themselves, the latter only when asked to.
-func follows(st *State, r *Ring) (members, operator uint64) {
-	operator = r.Spec.GetVersion()
-	for _, m := range st.Members() {
-		if !eligible(m) || !inList(r, m.GetName()) {
-			continue
-		}
-		members = max(members, m.GetActivated())
-		if m.GetVersion() > m.GetActivated() {
-			operator = max(operator, m.GetVersion())
-		}
-	}
-	for _, m := range st.RemovedMembers() {
-		members = max(members, m.GetRevision())
-	}
-	return members, operator
-}
-
-// brokenPromise says whether some slot has not the replicas or the quorum that
-// the ring promises, though there are nodes for it.
-func brokenPromise(st *State, r *Ring) bool {
-	want := min(r.RF(), len(st.Eligible(r)))
-	for i := range r.Table.Slots() {
-		if s := r.Table.At(i); s.Replicas.Len() != want || s.Quorum != r.Quorum() {
-			return true
-		}
-	}
-	return false
-}
-
 // target is where the ring's slots should go by themselves; nil: they stay.
 func (n *Node) target(st *State, r *Ring) []ring.Set {
 	p := n.planned.Of(r.Spec.GetId())
@@ -108,10 +76,8 @@ func (n *Node) target(st *State, r *Ring) []ring.Set {
 	if p.target != nil && p.rf == r.RF() && slices.Equal(p.nodes, nodes) {
 		return p.target
 	}
-	members, operator := follows(st, r)
 	underWay := p.target != nil
-	due := underWay || brokenPromise(st, r) || members > operator && members > p.done
-	if !due || len(nodes) == 0 {
+	if len(nodes) == 0 || !underWay && !isDue(st, r, p.done) {
 		return nil
 	}
 	p.nodes, p.rf = nodes, r.RF()
@@ -136,7 +102,7 @@ func (n *Node) moveSlots(ctx context.Context, e *engine) error {
 		if target == nil {
 			continue
 		}
-		if isThere(r, target) {
+		if away(r, target) == 0 {
 			n.arrived(st, r)
 			continue
 		}
@@ -150,16 +116,6 @@ func (n *Node) moveSlots(ctx context.Context, e *engine) error {
 		n.log.Info("slots moved", "ring", r.Spec.GetName(), "slots", len(steps))
 	}
 	return nil
-}
-
-// isThere says whether every slot has its target and the ring's quorum.
-func isThere(r *Ring, target []ring.Set) bool {
-	for i := range r.Table.Slots() {
-		if s := r.Table.At(i); !s.Replicas.Same(target[i]) || s.Quorum != r.Quorum() {
-			return false
-		}
-	}
-	return true
 }
 
 // stepsOf are the next steps that give no slot to a store that may not gain.
@@ -260,7 +216,7 @@ func (n *Node) Rebalance(ctx context.Context, name string) error {
 		if nodes := st.Eligible(r); goal.target == nil || goal.rf != r.RF() || !slices.Equal(goal.nodes, nodes) {
 			goal = plan{nodes: nodes, rf: r.RF(), target: ring.Plan(r.Table, nodes, r.RF())}
 		}
-		if isThere(r, goal.target) {
+		if away(r, goal.target) == 0 {
 			return nil
 		}
 		if err := n.rebalanceStep(ctx, r, stepsOf(r, goal.target, n.mayGain(st))); err != nil {

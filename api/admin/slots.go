@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"github.com/muster-metrics/muster/cluster"
-	"github.com/muster-metrics/muster/ring"
 )
 
 // slotsObject is who holds the slots of a ring.
@@ -39,7 +38,7 @@ func (a *api) slots(req *http.Request, st *cluster.State) (object, error) {
 		return object{}, err
 	}
 	o := slotsObject{
-		Name: r.Spec.GetName(), Slots: make([]slotObject, r.Table.Slots()), Moving: moving(st, r),
+		Name: r.Spec.GetName(), Slots: make([]slotObject, r.Table.Slots()), Moving: st.Moving(r),
 		Short: r.Short(), BelowQuorum: r.BelowQuorum(), OpenEpochs: len(r.Table.Open()), WaitingFor: a.waitingFor(st, r),
 	}
 	for i := range o.Slots {
@@ -72,50 +71,4 @@ func (a *api) waitingFor(st *cluster.State, r *cluster.Ring) []string {
 	}
 	names := slices.Sorted(maps.Keys(silent))
 	return append([]string{}, names...)
-}
-
-// moving counts the slots that the leader will give another replica or quorum
-// without being asked: after a node has joined or was removed, and where the
-// ring has not what it promises. What an operator has changed since, a node
-// list, weights or zones, waits for a rebalance.
-func moving(st *cluster.State, r *cluster.Ring) int {
-	nodes := st.Eligible(r)
-	if len(nodes) == 0 {
-		return 0
-	}
-	members, operator := uint64(0), r.Spec.GetVersion()
-	for _, n := range nodes {
-		m := st.Holder(n.Store)
-		members = max(members, m.GetActivated())
-		if m.GetVersion() > m.GetActivated() {
-			operator = max(operator, m.GetVersion())
-		}
-	}
-	for _, m := range st.RemovedMembers() {
-		members = max(members, m.GetRevision())
-	}
-	if members <= operator && keepsPromise(r, len(nodes)) {
-		return 0
-	}
-	return distance(r, ring.Plan(r.Table, nodes, r.RF()))
-}
-
-func keepsPromise(r *cluster.Ring, nodes int) bool {
-	for i := range r.Table.Slots() {
-		if s := r.Table.At(i); s.Replicas.Len() != min(r.RF(), nodes) || s.Quorum != r.Quorum() {
-			return false
-		}
-	}
-	return true
-}
-
-// distance counts the slots that are not where target has them.
-func distance(r *cluster.Ring, target []ring.Set) int {
-	n := 0
-	for i := range r.Table.Slots() {
-		if s := r.Table.At(i); !s.Replicas.Same(target[i]) || s.Quorum != r.Quorum() {
-			n++
-		}
-	}
-	return n
 }
