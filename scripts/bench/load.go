@@ -182,15 +182,17 @@ func (l *load) post(ctx context.Context, url string, body []byte, attempt int) (
 	return resp.StatusCode, string(bytes.TrimSpace(text))
 }
 
-// quantile of the latencies so far, which it forgets.
-func (l *load) quantile(q float64) time.Duration {
+// quantiles are the median and the 99th percentile of the answers' times since
+// the last call.
+func (l *load) quantiles() (p50, p99 time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.latencies) == 0 {
-		return 0
+		return 0, 0
 	}
 	slices.Sort(l.latencies)
-	d := l.latencies[int(float64(len(l.latencies)-1)*q)]
+	at := func(q float64) time.Duration { return l.latencies[int(float64(len(l.latencies)-1)*q)] }
+	p50, p99 = at(0.5), at(0.99)
 	l.latencies = nil
-	return d
+	return p50, p99
 }

@@ -30,6 +30,8 @@ type options struct {
 	rounds   int
 	factor   int
 	keep     bool
+	urls     string
+	pids     string
 }
 
 func main() {
@@ -43,6 +45,8 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 60, "measured rounds; each sends one sample of every series")
 	flag.IntVar(&o.factor, "replication-factor", 3, "copies of each sample")
 	flag.BoolVar(&o.keep, "keep", false, "keep the data folders")
+	flag.StringVar(&o.urls, "urls", "", "measure other receivers: the addresses that take remote write")
+	flag.StringVar(&o.pids, "pids", "", "and their processes")
 	flag.Parse()
 	for n := range strings.SplitSeq(*nodes, ",") {
 		i, err := strconv.Atoi(n)
@@ -64,6 +68,9 @@ func run(ctx context.Context, o options) error {
 	fmt.Printf("machine: %s; %s; servers and generator share it\n", machine(), runtime.Version())
 	fmt.Printf("load: %d series, %d labels, %d samples a request, %d requests in flight, %d rounds, replication factor %d\n\n",
 		o.series, o.labels, o.perReq, o.inFlight, o.rounds, o.factor)
+	if o.urls != "" {
+		return measureOthers(ctx, o)
+	}
 	var results []result
 	for _, n := range o.nodes {
 		fmt.Fprintf(os.Stderr, "%d nodes: ", n)
@@ -73,13 +80,7 @@ func run(ctx context.Context, o options) error {
 		}
 		results = append(results, r)
 	}
-	w := tabwriter.NewWriter(os.Stdout, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(w, "nodes\tacked samples\tCPU-s per M samples\tof it system\tacked/s\tp50\tp99\trefused\tcounted back\tRSS all\tfirst round CPU-s/M")
-	for _, r := range results {
-		fmt.Fprintf(w, "%d\t%d\t%.2f\t%.2f\t%.0f\t%v\t%v\t%d\t%d\t%d MiB\t%.1f\n", r.nodes, r.acked, r.cpu, r.system, r.rate,
-			r.p50.Round(100*time.Microsecond), r.p99.Round(100*time.Microsecond), r.refused, r.counted, r.rss>>20, r.firstRound)
-	}
-	if err := w.Flush(); err != nil {
+	if err := printResults(results); err != nil {
 		return err
 	}
 	for _, r := range results {
@@ -88,6 +89,16 @@ func run(ctx context.Context, o options) error {
 		}
 	}
 	return nil
+}
+
+func printResults(results []result) error {
+	w := tabwriter.NewWriter(os.Stdout, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(w, "nodes\tacked samples\tCPU-s per M samples\tof it system\tacked/s\tp50\tp99\trefused\tcounted back\tRSS all\tfirst round CPU-s/M")
+	for _, r := range results {
+		fmt.Fprintf(w, "%d\t%d\t%.2f\t%.2f\t%.0f\t%v\t%v\t%d\t%d\t%d MiB\t%.1f\n", r.nodes, r.acked, r.cpu, r.system, r.rate,
+			r.p50.Round(100*time.Microsecond), r.p99.Round(100*time.Microsecond), r.refused, r.counted, r.rss>>20, r.firstRound)
+	}
+	return w.Flush()
 }
 
 type result struct {
@@ -119,53 +130,78 @@ func measure(ctx context.Context, o options, nodes int) (result, error) {
 		return result{}, err
 	}
 	defer f.Stop()
-	l, err := newLoad(f, o)
+	var urls []string
+	for _, n := range f.Nodes {
+		urls = append(urls, "http://"+n.Write+"/api/v1/receive")
+	}
+	l, err := newLoad(urls, o)
 	if err != nil {
 		return result{}, err
 	}
-	const step = 15_000
 	start := time.Now().UnixMilli() - int64(o.rounds+4)*step
-	before := usage(f)
-	// Warm-up: the first round creates the series, the second meets them.
+	r := l.measure(ctx, o, start, func() fleet.Usage { return usage(f) })
+	r.nodes = nodes
+	r.counted, err = countBack(ctx, f, start, o.rounds+2)
+	fmt.Fprintf(os.Stderr, "%d acknowledged, %d counted back\n", r.acked+r.warm, r.counted)
+	return r, err
+}
+
+// measureOthers puts the same load on other receivers, to compare with.
+func measureOthers(ctx context.Context, o options) error {
+	l, err := newLoad(strings.Split(o.urls, ","), o)
+	if err != nil {
+		return err
+	}
+	start := time.Now().UnixMilli() - int64(o.rounds+4)*step
+	r := l.measure(ctx, o, start, func() fleet.Usage {
+		var sum fleet.Usage
+		for pid := range strings.SplitSeq(o.pids, ",") {
+			if n, err := strconv.Atoi(pid); err == nil {
+				add(&sum, n)
+			}
+		}
+		return sum
+	})
+	r.nodes = len(l.urls)
+	return printResults([]result{r})
+}
+
+// step is the time between two samples of a series.
+const step = 15_000
+
+// measure sends the first round, which creates the series, a second that meets
+// them, and then the rounds that count.
+func (l *load) measure(ctx context.Context, o options, start int64, usage func() fleet.Usage) result {
+	before := usage()
 	l.run(ctx, 0, 1, start, step)
-	created := usage(f)
+	created := usage()
 	l.run(ctx, 1, 2, start, step)
-	l.quantile(0)
+	l.quantiles()
 	warm := l.acked.Load()
-	settled, began := usage(f), time.Now()
+	settled, began := usage(), time.Now()
 	l.run(ctx, 2, 2+o.rounds, start, step)
 	wall := time.Since(began)
 	// Replicas that were not waited for finish theirs; that is counted, too.
 	time.Sleep(time.Second)
-	after := usage(f)
-	r := result{nodes: nodes, warm: warm, acked: l.acked.Load() - warm, refused: l.refused.Load(), rss: after.RSS}
+	after := usage()
+	r := result{warm: warm, acked: l.acked.Load() - warm, refused: l.refused.Load(), rss: after.RSS}
 	millions := float64(r.acked) / 1e6
 	r.cpu = (after.CPU() - settled.CPU()).Seconds() / millions
 	r.system = (after.System - settled.System).Seconds() / millions
 	r.firstRound = (created.CPU() - before.CPU()).Seconds() / (float64(o.series) / 1e6)
 	r.rate = float64(r.acked) / wall.Seconds()
-	l.mu.Lock()
-	latencies := append([]time.Duration(nil), l.latencies...)
-	l.mu.Unlock()
-	r.p50 = l.quantile(0.5)
-	l.latencies = latencies
-	r.p99 = l.quantile(0.99)
+	r.p50, r.p99 = l.quantiles()
 	if l.firstError != "" {
 		fmt.Fprintf(os.Stderr, "first refusal: %s; ", l.firstError)
 	}
-	r.counted, err = countBack(ctx, f, l.templates, start, o.rounds+2, step)
-	fmt.Fprintf(os.Stderr, "%d acknowledged, %d counted back\n", r.acked+r.warm, r.counted)
-	return r, err
+	return r
 }
 
-func newLoad(f *fleet.Fleet, o options) (*load, error) {
-	l := &load{tenant: tenant, inFlight: o.inFlight, client: &http.Client{
+func newLoad(urls []string, o options) (*load, error) {
+	l := &load{urls: urls, tenant: tenant, inFlight: o.inFlight, client: &http.Client{
 		Timeout:   time.Minute,
 		Transport: &http.Transport{MaxIdleConnsPerHost: o.inFlight},
 	}}
-	for _, n := range f.Nodes {
-		l.urls = append(l.urls, "http://"+n.Write+"/api/v1/receive")
-	}
 	for first := 0; first < o.series; first += o.perReq {
 		t, err := newTemplate(first, min(o.perReq, o.series-first), o.labels)
 		if err != nil {
@@ -179,20 +215,25 @@ func newLoad(f *fleet.Fleet, o options) (*load, error) {
 func usage(f *fleet.Fleet) fleet.Usage {
 	var sum fleet.Usage
 	for _, n := range f.Nodes {
-		u, err := n.Usage()
-		if err != nil {
-			continue
-		}
-		sum.User += u.User
-		sum.System += u.System
-		sum.RSS += u.RSS
+		add(&sum, n.PID())
 	}
 	return sum
 }
 
+// add leaves out a process that is gone.
+func add(sum *fleet.Usage, pid int) {
+	u, err := fleet.UsageOf(pid)
+	if err != nil {
+		return
+	}
+	sum.User += u.User
+	sum.System += u.System
+	sum.RSS += u.RSS
+}
+
 // countBack asks the last node for the number of samples of each metric name
 // in the whole span: a name at a time keeps the query's memory small.
-func countBack(ctx context.Context, f *fleet.Fleet, ts []*template, start int64, rounds int, step int64) (int64, error) {
+func countBack(ctx context.Context, f *fleet.Fleet, start int64, rounds int) (int64, error) {
 	end := start + int64(rounds)*step
 	span := int64(rounds+2) * step / 1000
 	var sum int64

@@ -20,9 +20,8 @@ type Usage struct {
 // CPU is user and system time together.
 func (u Usage) CPU() time.Duration { return u.User + u.System }
 
-// Usage reads /proc/PID/stat and statm.
-func (n *Node) Usage() (Usage, error) {
-	pid := n.PID()
+// UsageOf reads /proc/PID/stat.
+func UsageOf(pid int) (Usage, error) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return Usage{}, err
