@@ -1,0 +1,97 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestBlocksReachTheBucket writes to a cluster with very short blocks and waits
+// until each replica's blocks are in the bucket, of a tenant that fell silent.
+func TestBlocksReachTheBucket(t *testing.T) {
+	bucket := t.TempDir()
+	b := emptyBed(t, 3, func(c *nodeConfig) {
+		c.BlockDuration = 10 * time.Second
+		c.Bucket = fmt.Appendf(nil, "{type: FILESYSTEM, config: {directory: %q}}", bucket)
+	})
+	for i := range b.nodes {
+		b.start(i)
+	}
+	var made struct {
+		JoinTokens []string `json:"join_tokens"`
+	}
+	require.NoError(t, json.Unmarshal([]byte(b.cli(0, "cluster", "init", "--tenant-auth", "header", "-o", "json")), &made))
+	for i := 1; i < 3; i++ {
+		b.cli(i, "cluster", "join", "--token", made.JoinTokens[i-1], b.nodes[0].node.door.Addr().String())
+	}
+	b.settle()
+	start := time.Now().UnixMilli()
+	for round := range int64(3) {
+		b.write(int(round), "a", batch("m", 20, start+round)...)
+	}
+	b.eventually("the samples of each replica are in the bucket", func() error {
+		samples, err := bucketSamples(bucket)
+		if err != nil {
+			return err
+		}
+		for _, n := range []string{"n1", "n2", "n3"} {
+			if samples[n] != 60 {
+				return fmt.Errorf("%v", samples)
+			}
+		}
+		return nil
+	})
+	// The samples are still on the nodes, too, and are shown once.
+	for i := range b.nodes {
+		require.Equal(t, map[string]float64{"{}": 60}, b.query(i, "-t", "a", fmt.Sprintf("sum(count_over_time(m[1h] @ %d))", start/1000+5)))
+	}
+}
+
+// bucketSamples counts the samples of tenant a by replica, and fails for a block
+// whose files are not what its meta.json says.
+func bucketSamples(bucket string) (map[string]uint64, error) {
+	metas, err := filepath.Glob(filepath.Join(bucket, "*", "meta.json"))
+	if err != nil {
+		return nil, err
+	}
+	samples := map[string]uint64{}
+	for _, file := range metas {
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		var m struct {
+			Stats  struct{ NumSamples uint64 }
+			Thanos struct {
+				Labels map[string]string
+				Source string
+				Files  []struct {
+					RelPath   string `json:"rel_path"`
+					SizeBytes int64  `json:"size_bytes"`
+				}
+			}
+		}
+		if err := json.Unmarshal(raw, &m); err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+		if m.Thanos.Labels["tenant_id"] != "a" || m.Thanos.Source != "receive" {
+			return nil, fmt.Errorf("%s: labels %v, source %q", file, m.Thanos.Labels, m.Thanos.Source)
+		}
+		for _, f := range m.Thanos.Files {
+			st, err := os.Stat(filepath.Join(filepath.Dir(file), f.RelPath))
+			if err != nil {
+				return nil, err
+			}
+			if f.SizeBytes != 0 && st.Size() != f.SizeBytes {
+				return nil, fmt.Errorf("%s has %d bytes, its meta.json says %d", f.RelPath, st.Size(), f.SizeBytes)
+			}
+		}
+		samples[m.Thanos.Labels["receive_replica"]] += m.Stats.NumSamples
+	}
+	return samples, nil
+}
