@@ -9,9 +9,9 @@ import (
 )
 
 var (
-	// ErrUnknownTenant: no such tenant here, or not in this incarnation.
+	// ErrUnknownTenant says that there is no such tenant here, or not in this incarnation.
 	ErrUnknownTenant = errors.New("unknown tenant")
-	// ErrNotReady: the tenant is being opened, could not be, or the DB is closing.
+	// ErrNotReady says that the tenant is being opened, could not be, or the DB is closing.
 	ErrNotReady = errors.New("tenant not ready")
 )
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cespare/xxhash/v2"
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
 	promtsdb "github.com/prometheus/prometheus/tsdb"
@@ -91,7 +92,7 @@ type series struct {
 
 // metric lays out {__name__=name, extra...}; extra names must ascend.
 func metric(name string, extra ...string) []byte {
-	b := appendPair(nil, labels.MetricName, name)
+	b := appendPair(nil, model.MetricNameLabel, name)
 	for i := 0; i < len(extra); i += 2 {
 		b = appendPair(b, extra[i], extra[i+1])
 	}
@@ -180,7 +181,7 @@ func held(t testing.TB, db *DB, key Key) map[string][]sample {
 		t.Fatal(err)
 	}
 	defer q.Close()
-	set := q.Select(t.Context(), true, nil, labels.MustNewMatcher(labels.MatchRegexp, labels.MetricName, ".+"))
+	set := q.Select(t.Context(), true, nil, labels.MustNewMatcher(labels.MatchRegexp, model.MetricNameLabel, ".+"))
 	all := map[string][]sample{}
 	for set.Next() {
 		name := set.At().Labels().String()

@@ -5,6 +5,7 @@ import (
 	"unicode/utf8"
 	"unsafe"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 )
 
@@ -18,9 +19,9 @@ func castWorks() bool {
 		return false
 	}
 	long := strings.Repeat("v", 300) // past the one-byte length
-	laid := appendPair(appendPair(nil, labels.MetricName, "m"), "x", long)
+	laid := appendPair(appendPair(nil, model.MetricNameLabel, "m"), "x", long)
 	b := labels.NewScratchBuilder(2)
-	b.Add(labels.MetricName, "m")
+	b.Add(model.MetricNameLabel, "m")
 	b.Add("x", long)
 	built, cast := b.Labels(), castLabels(laid)
 	return labels.Equal(built, cast) && built.Hash() == cast.Hash() && cast.Get("x") == long

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 )
 
@@ -33,7 +34,6 @@ func TestGapAfterTheEndOfAMachine(t *testing.T) {
 	mustStore(t, db, series{metric("up"), []sample{{c.now().UnixMilli(), 1}}})
 	c.advance(time.Minute)
 	db.syncAll()
-	synced := c.now().UnixMilli()
 	c.advance(7 * time.Second)
 	abandon(t, db)
 
@@ -42,7 +42,7 @@ func TestGapAfterTheEndOfAMachine(t *testing.T) {
 	if s := db.Status(acme); !s.Replayed || s.Opening == 0 || len(s.Gaps) != 0 || s.MinTime != start.UnixMilli() {
 		t.Fatalf("status is %+v", s)
 	}
-	synced = c.now().UnixMilli() // opening has synced what was there
+	synced := c.now().UnixMilli() // opening has synced what was there
 	c.advance(3 * time.Second)
 	abandon(t, db)
 
@@ -232,7 +232,7 @@ func TestOnlyCurrentIncarnationsAreServed(t *testing.T) {
 	if _, err := db.Append(t.Context(), acme, shareOf(), false, nil); !errors.Is(err, ErrUnknownTenant) {
 		t.Fatalf("append to the past: %v", err)
 	}
-	set := q.Select(t.Context(), false, nil, labels.MustNewMatcher(labels.MatchEqual, labels.MetricName, "up"))
+	set := q.Select(t.Context(), false, nil, labels.MustNewMatcher(labels.MatchEqual, model.MetricNameLabel, "up"))
 	if !set.Next() {
 		t.Fatalf("the reader lost its series: %v", set.Err())
 	}

@@ -21,6 +21,7 @@ type Share interface {
 // An Outcome says what became of one sample. The numbers are those on the wire.
 type Outcome uint8
 
+// The outcomes.
 const (
 	Stored       Outcome = iota // held here: written to the log and readable, now or already before
 	Conflict                    // another value is held at that time

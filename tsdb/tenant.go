@@ -134,7 +134,7 @@ func (t *tenant) openNow() {
 	s, gone := t.settings, t.gone
 	t.mu.Unlock()
 	var e *engine
-	err := error(ErrUnknownTenant)
+	err := ErrUnknownTenant
 	if !gone {
 		e, err = t.d.openTenant(t.dir, s)
 	}

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/value"
 	"github.com/prometheus/prometheus/storage"
@@ -41,7 +42,7 @@ func samplesIn(t testing.TB, db *promtsdb.DB) (n int) {
 		t.Fatal(err)
 	}
 	defer q.Close()
-	set := q.Select(t.Context(), false, nil, labels.MustNewMatcher(labels.MatchRegexp, labels.MetricName, ".+"))
+	set := q.Select(t.Context(), false, nil, labels.MustNewMatcher(labels.MatchRegexp, model.MetricNameLabel, ".+"))
 	for set.Next() {
 		it := set.At().Iterator(nil)
 		for it.Next() != 0 {
@@ -310,9 +311,14 @@ func TestFarApartSamplesInAFreshTenant(t *testing.T) {
 func TestBadLabelsNeverReachTheEngine(t *testing.T) {
 	db, base := openDB(t), start.UnixMilli()
 	one := []sample{{base, 1}}
-	long := appendPair(nil, labels.MetricName, string(make([]byte, 300)))
+	long := appendPair(nil, model.MetricNameLabel, string(make([]byte, 300)))
 	bad := [][]byte{
-		nil, {0}, {5, 'a'}, {255}, {255, 1, 0, 0, 'a', 1, 'b'}, long[:200],
+		nil,
+		{0},
+		{5, 'a'},
+		{255},
+		{255, 1, 0, 0, 'a', 1, 'b'},
+		long[:200],
 		appendPair(nil, "", "v"), appendPair(nil, "n", ""), appendPair(nil, "n", "\xff"),
 		appendPair(appendPair(nil, "b", "1"), "a", "1"), appendPair(appendPair(nil, "a", "1"), "a", "1"),
 	}

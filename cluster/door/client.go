@@ -126,6 +126,8 @@ func (d *Door) JoinServerOptions() []grpc.ServerOption {
 
 func (d *Door) baseOptions() []grpc.ServerOption {
 	return []grpc.ServerOption{
+		// Stop returns when no handler runs: what is behind them may be closed then.
+		grpc.WaitForHandlers(true),
 		grpc.Creds(d.ServerCredentials()),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: keepaliveTime / 2, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveTime, Timeout: keepaliveTimeout}),

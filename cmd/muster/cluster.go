@@ -97,7 +97,7 @@ func act(c *cli.Context, std stdio, what string, r request) error {
 // oneArg is the command's only argument.
 func oneArg(c *cli.Context, name string) (string, error) {
 	if c.NArg() != 1 || c.Args().First() == "" {
-		return "", usageError(fmt.Errorf("muster %s wants one argument: %s", c.Command.HelpName, name))
+		return "", usageError(fmt.Errorf("%s wants one argument: %s", c.Command.HelpName, name))
 	}
 	return c.Args().First(), nil
 }

@@ -41,7 +41,7 @@ func (n *node) join(ctx context.Context) error {
 			return fmt.Errorf("--join-token-file: %w", err)
 		}
 		err = n.cluster.Join(ctx, cluster.JoinRequest{Token: strings.TrimSpace(string(text)), Address: n.cfg.Join})
-		if err == nil || ctx.Err() != nil {
+		if err == nil {
 			return nil
 		}
 		n.log.Warn("not joined yet", "through", n.cfg.Join, "err", err, "next_try", wait)

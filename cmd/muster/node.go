@@ -293,14 +293,19 @@ func ignore(err, target error) error {
 func (n *node) openTenants(ctx context.Context) error {
 	began := time.Now()
 	if err := n.tsdb.Open(ctx); err != nil {
-		if ctx.Err() != nil {
-			return nil
-		}
-		return fmt.Errorf("open the tenants: %w", err)
+		return unlessEnded(ctx, fmt.Errorf("open the tenants: %w", err))
 	}
 	n.ready.setReplayed()
 	n.log.Info("tenants opened", "tenants", len(n.tsdb.Keys()), "took", time.Since(began).Round(time.Millisecond))
 	return nil
+}
+
+// unlessEnded leaves out what fails because this node was told to stop.
+func unlessEnded(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
 }
 
 // Close undoes what newNode and Open did, from the doors down.

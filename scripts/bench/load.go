@@ -139,25 +139,31 @@ func (l *load) send(ctx context.Context, j job, body []byte) {
 	for attempt := 0; ctx.Err() == nil; attempt++ {
 		began := time.Now()
 		status, text := l.post(ctx, j.url, body, attempt)
-		switch {
-		case status/100 == 2:
-			l.acked.Add(int64(len(j.t.values)))
-			l.mu.Lock()
-			l.latencies = append(l.latencies, time.Since(began))
-			l.mu.Unlock()
+		if status/100 == 2 {
+			l.acknowledged(len(j.t.values), time.Since(began))
 			return
-		default:
-			l.refused.Add(1)
-			l.mu.Lock()
-			if l.firstError == "" {
-				l.firstError = fmt.Sprintf("%d %s", status, text)
-			}
-			l.mu.Unlock()
-			if status/100 == 4 {
-				return
-			}
-			time.Sleep(min(time.Second, 30*time.Millisecond<<min(attempt, 5)))
 		}
+		l.refuse(fmt.Sprintf("%d %s", status, text))
+		if status/100 == 4 {
+			return
+		}
+		time.Sleep(min(time.Second, 30*time.Millisecond<<min(attempt, 5)))
+	}
+}
+
+func (l *load) acknowledged(samples int, took time.Duration) {
+	l.acked.Add(int64(samples))
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.latencies = append(l.latencies, took)
+}
+
+func (l *load) refuse(text string) {
+	l.refused.Add(1)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.firstError == "" {
+		l.firstError = text
 	}
 }
 
