@@ -303,7 +303,7 @@ func (n *node) openTenants(ctx context.Context) error {
 // unlessEnded leaves out what fails because this node was told to stop.
 func unlessEnded(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // that it was told to stop is no failure
 	}
 	return err
 }
