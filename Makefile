@@ -61,6 +61,8 @@ generated: generate ## fail where the generated code is not current
 bench: build ## CPU-seconds per million acknowledged samples on three and on five nodes; table of the write path
 	$(GO) build -o $(BUILD)/bench ./scripts/bench
 	$(BUILD)/bench --muster $(BUILD)/muster $(BENCH)
+	@echo; echo "one process, step by step:"
+	$(GO) test -run '^$$' -bench 'WalkV1|Route|PeerStream|AppendByIdentity|Owners' -benchmem ./ingest/... ./tsdb ./ring | grep -E '^(pkg|cpu|Benchmark)'
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME each (default 30s)
