@@ -194,6 +194,9 @@ func (b *bed) settle() {
 			if err := json.Unmarshal([]byte(out), &st); err != nil {
 				return err
 			}
+			if err := st.votes(); err != nil {
+				return err
+			}
 			for _, ring := range st.Rings {
 				if ring.Short+ring.Moving > 0 {
 					return fmt.Errorf("ring %s: %d short, %d moving", ring.Name, ring.Short, ring.Moving)
@@ -202,6 +205,21 @@ func (b *bed) settle() {
 		}
 		return nil
 	})
+}
+
+// votes is an error while too few nodes vote: before that the loss of one may
+// leave the others without a leader, which is another story.
+func (st statusAnswer) votes() error {
+	voters := 0
+	for _, n := range st.Nodes {
+		if n.Role == "leader" || n.Role == "voter" {
+			voters++
+		}
+	}
+	if want := min(3, len(st.Nodes)); voters < want {
+		return fmt.Errorf("%d voters, want %d", voters, want)
+	}
+	return nil
 }
 
 // eventually asks again until f is content.

@@ -232,6 +232,7 @@ func TestPrometheusWritesToANodeThatIsKilled(t *testing.T) {
 	require.Eventually(t, func() bool { return up()["{}"] == "3" }, patience, 200*time.Millisecond)
 	require.Eventually(t, func() bool { return clusterQuery(t, f.Nodes[2], "count(up)")["{}"] == "3" }, patience, 200*time.Millisecond)
 
+	from := time.Now().Unix() // what was scraped before the sender began is not sent
 	f.Nodes[1].Kill()
 	before := promQuery(t, api, "sum(count_over_time(up[1h]))")["{}"]
 	require.Eventually(t, func() bool {
@@ -242,11 +243,14 @@ func TestPrometheusWritesToANodeThatIsKilled(t *testing.T) {
 	// Up to a moment that Prometheus has behind it, both have the same samples.
 	at := time.Now().Unix()
 	require.Eventually(t, func() bool { return promTime(t, api, "timestamp(up)") > float64(at) }, patience, 200*time.Millisecond)
-	expr := fmt.Sprintf("count_over_time(up[1h] @ %d)", at)
+	expr := fmt.Sprintf("count_over_time(up[%ds] @ %d)", at-from, at)
+	own := promQuery(t, api, expr)
+	require.Len(t, own, 3)
+	var got map[string]string
 	require.Eventually(t, func() bool {
-		own := promQuery(t, api, expr)
-		return len(own) == 3 && fmt.Sprint(own) == fmt.Sprint(clusterQuery(t, f.Nodes[0], expr))
-	}, patience, 500*time.Millisecond, "prometheus %v, cluster %v", promQuery(t, api, expr), clusterQuery(t, f.Nodes[0], expr))
+		got = clusterQuery(t, f.Nodes[0], expr)
+		return fmt.Sprint(own) == fmt.Sprint(got)
+	}, patience, 500*time.Millisecond, "prometheus has %v, the cluster has other counts", own)
 }
 
 // startPrometheus scrapes the three nodes every second and writes to the second.

@@ -57,8 +57,16 @@ func (b *bed) held(i int, tenant string) map[string]int {
 }
 
 // assertPlacement wants each series on exactly the nodes that the committed
-// table gives its slot, and nowhere else.
+// table gives its slot, and nowhere else. A write is acknowledged before its
+// last replica has it.
 func (b *bed) assertPlacement(tenant string, series int) {
+	b.t.Helper()
+	b.eventually("every replica has its series of "+tenant, func() error { return b.placed(tenant, series) })
+}
+
+// placed fails at once for a series on a node that does not hold its slot, and
+// returns an error while a replica lacks one.
+func (b *bed) placed(tenant string, series int) error {
 	b.t.Helper()
 	st := b.nodes[0].node.cluster.State()
 	r := st.RingByID(st.Tenant(tenant).GetRoute().GetRing())
@@ -79,10 +87,15 @@ func (b *bed) assertPlacement(tenant string, series int) {
 		require.NoError(b.t, set.Err())
 		require.NoError(b.t, q.Close())
 	}
-	require.Len(b.t, copies, series)
-	for ls, n := range copies {
-		require.Equal(b.t, r.RF(), n, "copies of %s", ls)
+	if len(copies) != series {
+		return fmt.Errorf("%d series, want %d", len(copies), series)
 	}
+	for ls, n := range copies {
+		if n != r.RF() {
+			return fmt.Errorf("%d copies of %s, want %d", n, ls, r.RF())
+		}
+	}
+	return nil
 }
 
 func TestOneBadSampleAmongTwoThousand(t *testing.T) {

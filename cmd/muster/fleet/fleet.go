@@ -97,7 +97,8 @@ func (f *Fleet) form(ctx context.Context) error {
 	return f.Settle(ctx)
 }
 
-// Settle waits until the cluster calls itself healthy and nothing moves.
+// Settle waits until the cluster calls itself healthy, nothing moves, and enough
+// nodes vote that one may fail.
 func (f *Fleet) Settle(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
@@ -125,7 +126,7 @@ func (f *Fleet) settled(ctx context.Context) error {
 		}
 		var st struct {
 			Healthy bool
-			Nodes   []struct{ State string }
+			Nodes   []struct{ State, Role string }
 			Rings   []struct{ Short, Moving int }
 		}
 		if err := json.Unmarshal(out, &st); err != nil {
@@ -136,10 +137,17 @@ func (f *Fleet) settled(ctx context.Context) error {
 				return fmt.Errorf("%s: %d slots short, %d moving", n.Name, r.Short, r.Moving)
 			}
 		}
+		voters := 0
 		for _, m := range st.Nodes {
 			if m.State != "active" {
 				return fmt.Errorf("%s sees a node that is %s", n.Name, m.State)
 			}
+			if m.Role == "leader" || m.Role == "voter" {
+				voters++
+			}
+		}
+		if want := min(3, len(st.Nodes)); voters < want {
+			return fmt.Errorf("%s sees %d voters, %d are to come", n.Name, voters, want-voters)
 		}
 		if !st.Healthy {
 			return errors.New(n.Name + ": not healthy")
