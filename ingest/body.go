@@ -87,8 +87,9 @@ func (i *Ingester) decode(ctx context.Context, e compression, body *buffer) (pla
 	case unnamed, snappyBlock:
 		size, err := snappy.DecodedLen(body.b)
 		if err == nil && int64(size) > limit {
-			if e == unnamed {
-				break // not snappy, then
+			if e == unnamed { // not snappy, then
+				e = identity
+				break
 			}
 			return nil, func() {}, tooLarge("decoded body", limit)
 		}

@@ -132,6 +132,24 @@ func zstdOf(t testing.TB, raw []byte) []byte {
 	return w.EncodeAll(raw, nil)
 }
 
+// A body that does not say how it is compressed becomes no more bytes than one
+// that does.
+func TestABodyOfUnknownEncodingIsBoundedToo(t *testing.T) {
+	n := single(t, func(c *Config) { c.MaxDecodedBytes = 1 << 10 }, nil)
+	body := encode(t, samplesOf(100, now(), 1))
+	for want, change := range map[int]func(*http.Request){
+		http.StatusRequestEntityTooLarge: header("Content-Encoding", "snappy"),
+		http.StatusBadRequest:            header("Content-Encoding", ""), // and so it is not taken for snappy
+	} {
+		if w := n.postRaw(body, change); w.Code != want {
+			t.Errorf("%d %q, want %d", w.Code, w.Body, want)
+		}
+	}
+	if got := n.storage.count(tenantID); got != 0 {
+		t.Errorf("%d samples of a body that is too large are stored", got)
+	}
+}
+
 func TestAgeIsJudgedByTheClustersClock(t *testing.T) {
 	b := newBed(t, 1, nil)
 	n := b.nodes[0]
