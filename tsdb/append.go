@@ -153,6 +153,11 @@ func (p *pass) sample(ref storage.SeriesRef, t int64, v float64) storage.SeriesR
 		return ref
 	}
 	got, err := p.append(ref, t, v)
+	if ref != 0 && errors.Is(err, promtsdb.ErrInvalidSample) {
+		// Collected since; or made anew by an earlier entry of this share, behind
+		// whose samples this one must stand.
+		return p.sample(p.lookUp(), t, v)
+	}
 	if err != nil {
 		aside := p.straggler(ref, t, v)
 		p.out[p.i] = aside.judge(err)
@@ -173,14 +178,12 @@ func (p *pass) sample(ref storage.SeriesRef, t int64, v float64) storage.SeriesR
 	return got
 }
 
-// append appends by reference, or, where the series is new or was collected a
-// moment ago, by labels that the TSDB may keep.
+// append appends by reference, which is ErrInvalidSample where the series was
+// collected a moment ago, or, where the series is new, by labels that the TSDB
+// may keep.
 func (p *pass) append(ref storage.SeriesRef, t int64, v float64) (storage.SeriesRef, error) {
 	if ref != 0 {
-		got, err := p.app.Append(ref, labels.EmptyLabels(), 0, t, v, nil, nil, p.opts)
-		if !errors.Is(err, promtsdb.ErrInvalidSample) {
-			return got, err
-		}
+		return p.app.Append(ref, labels.EmptyLabels(), 0, t, v, nil, nil, p.opts)
 	}
 	ls, ok := keepLabels(p.keep())
 	if !ok {

@@ -45,6 +45,20 @@ func TestRefTableKnowsSeriesByBothHashes(t *testing.T) {
 	require.Equal(t, []storage.SeriesRef{1, 2, 3}, []storage.SeriesRef{r.find(a), r.find(b), r.find(c)})
 }
 
+// A series that the TSDB has collected, twice in one share: by its old reference
+// the second entry does not look like the series of the first.
+func TestACollectedSeriesTwiceInAShare(t *testing.T) {
+	db, base := openDB(t), start.UnixMilli()
+	mustStore(t, db, series{metric("up"), []sample{{base, 1}}})
+	require.NoError(t, db.Cut(t.Context(), acme))
+	require.Zero(t, db.Series(acme), "collected")
+	out := write(t, db, false,
+		series{metric("up"), []sample{{base + 2000, 3}}},
+		series{metric("up"), []sample{{base + 1000, 2}, {base + 2000, 4}}})
+	expect(t, out, Stored, Stored, Conflict)
+	expectHeld(t, db, `{__name__="up"}`, sample{base, 1}, sample{base + 1000, 2}, sample{base + 2000, 3})
+}
+
 func TestRefTableStartsAgainWhereMostSeriesAreGone(t *testing.T) {
 	r := newRefTable()
 	for i := range 3 * spareRefs {
