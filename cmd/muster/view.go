@@ -13,7 +13,7 @@ import (
 // between two of them: a ring's table is looked at once.
 type views struct {
 	storeID [16]byte
-	clock   func() time.Duration
+	clock   func() time.Duration // this node's minus the cluster's
 	rings   map[uint64]*ingest.Ring
 }
 
@@ -39,7 +39,7 @@ func (v *views) of(st *cluster.State) *ingest.View {
 		Tenant:      func(id string) (ingest.Tenant, bool) { return tenantOf(st, id) },
 		Ring:        func(id uint64) *ingest.Ring { return rings[id] },
 		Store:       func(s ring.Store) (ingest.Peer, bool) { return peerOf(st, s) },
-		ClockOffset: v.clock,
+		ClockOffset: func() time.Duration { return -v.clock() },
 	}
 	if own := st.StoreByID(v.storeID[:]); own != nil && own.GetLost() == 0 {
 		view.Self = ring.Store(own.GetNumber())
