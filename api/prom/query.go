@@ -182,7 +182,12 @@ func (q *query) judge(ctx context.Context, read confirmed) verdict {
 // know: created, by somebody else's node, just before it came in.
 func (q *query) otherTenants(st *cluster.State) bool {
 	if q.scope.all {
-		return st.TenantCount() != q.state.TenantCount()
+		created := false
+		st.WalkTenants("", func(t *clusterpb.Tenant) bool {
+			created = t.GetIncarnation() > q.state.Revision()
+			return !created
+		})
+		return created
 	}
 	return st.Tenant(q.scope.tenant).GetIncarnation() != q.state.Tenant(q.scope.tenant).GetIncarnation()
 }

@@ -399,7 +399,14 @@ func TestATenantThisNodeHasNotHeardOf(t *testing.T) {
 	asker.state.Store(before)
 	require.Contains(t, ask(t, New(cfg).AllTenants(), "query", instant("count(m)")).whole(t), `"80"`)
 
+	// As many tenants as before, but not the same.
+	before = b.state.Load()
+	b.apply(ms(0), &clusterpb.Command{Change: &clusterpb.Command_DeleteTenant{DeleteTenant: &clusterpb.DeleteTenant{Id: "z"}}})
+	load(b, b.tenant("y"))
+	asker.state.Store(before)
+	require.Contains(t, ask(t, New(cfg).AllTenants(), "query", instant(`count(m{tenant_id="y"})`)).whole(t), `"40"`)
+
 	asker.state.Store(before)
 	cfg.ReadPoint = func(context.Context) (uint64, error) { return b.state.Load().Revision(), nil }
-	require.Contains(t, ask(t, New(cfg).Tenant("z"), "query", instant("m")).lacking(t), "this node has seen revision")
+	require.Contains(t, ask(t, New(cfg).Tenant("y"), "query", instant("m")).lacking(t), "this node has seen revision")
 }
