@@ -121,6 +121,9 @@ func (d *DB) Append(ctx context.Context, key Key, share Share, repeat bool, out 
 	if !roomy(e.dir, d.cfg.MinFree) {
 		return e.opening, d.refuse(out, errDiskFull)
 	}
+	if err := e.followSettings(); err != nil {
+		return e.opening, d.refuse(out, err)
+	}
 	err = e.append(ctx, share, repeat, out)
 	d.met.count(out)
 	if err != nil {

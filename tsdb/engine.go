@@ -35,6 +35,7 @@ type engine struct {
 	// samples in silence. A channel, so that a waiting caller can give up.
 	writing  chan struct{}
 	windowed atomic.Bool   // the out-of-order window is open; changed under writing
+	window   int64         // how wide, in ms, by the settings that the TSDB was last told; under writing
 	cutLate  chan struct{} // closed when the out-of-order cut that runs now ends; nil: none; under writing
 	refs     refTable      // under writing
 	torn     bool          // a write to a log failed: nothing more is appended to it; under writing
@@ -116,7 +117,8 @@ func (e *engine) openDB(windowed bool) error {
 	o := engineOptions(e.cfg)
 	o.BlocksToDelete = e.blocksToDelete
 	if windowed {
-		o.OutOfOrderTimeWindow = e.settings.Load().window()
+		e.window = e.settings.Load().window()
+		o.OutOfOrderTimeWindow = e.window
 	}
 	log := slog.New(listener{next: e.cfg.Log.Handler(), news: e.news}).With("tenant", e.key.Tenant)
 	db, err := promtsdb.Open(e.dir, log, nil, o, nil)
@@ -164,17 +166,6 @@ func (e *engine) close() (err error) {
 		return fmt.Errorf("close engine: %w", err)
 	}
 	return nil
-}
-
-// adopt takes changed settings.
-func (e *engine) adopt(s Settings) error {
-	e.settings.Store(&s)
-	e.writing <- struct{}{}
-	defer func() { <-e.writing }()
-	if !e.windowed.Load() {
-		return nil
-	}
-	return e.setWindow(s.window())
 }
 
 // repairedFrom is the time from which a repaired log may lack samples: what

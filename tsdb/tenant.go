@@ -227,17 +227,12 @@ func (t *tenant) reopen(torn *engine) {
 	})
 }
 
-// adopt takes changed settings.
+// adopt takes changed settings. It waits for no append and no cut.
 func (t *tenant) adopt(s Settings) {
 	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.settings = s
-	t.mu.Unlock()
-	e := t.peek()
-	if e == nil {
-		return
-	}
-	defer t.release()
-	if err := e.adopt(s); err != nil {
-		t.d.cfg.Log.Error("settings not adopted", "tenant", t.key.Tenant, "err", err)
+	if t.engine != nil {
+		t.engine.settings.Store(&s)
 	}
 }

@@ -220,6 +220,47 @@ func TestWindowFollowsTheSettings(t *testing.T) {
 	expectHeld(t, db, `{__name__="up"}`, sample{base - 100*60_000, 0}, sample{base, 1})
 }
 
+// stuck is a share that holds an append up until it is let go.
+type stuck struct {
+	*share
+	began, goOn chan struct{}
+	once        sync.Once
+}
+
+func (s *stuck) Sample() (int64, float64, bool) {
+	s.once.Do(func() { close(s.began); <-s.goOn })
+	return s.share.Sample()
+}
+
+// Settings come from the cluster's log, which must not wait for a disk.
+func TestSettingsDoNotWaitForAppends(t *testing.T) {
+	db, base := openDB(t), start.UnixMilli()
+	mustStore(t, db, series{metric("up"), []sample{{base, 1}}})
+	mustStore(t, db, series{metric("up"), []sample{{base - 1, 1}}}) // the window is open
+	s := &stuck{share: shareOf(series{metric("up"), []sample{{base + 1, 1}}}), began: make(chan struct{}), goOn: make(chan struct{})}
+	var under sync.WaitGroup
+	under.Go(func() {
+		out := []Outcome{99}
+		if _, err := db.Append(t.Context(), acme, s, false, out); err != nil || out[0] != Stored {
+			t.Errorf("outcome %v, error %v", out[0], err)
+		}
+	})
+	<-s.began
+	set := make(chan struct{})
+	under.Go(func() {
+		db.SetTenants([]Settings{{Key: acme, OutOfOrderWindow: 2 * time.Hour}}, nil)
+		close(set)
+	})
+	select {
+	case <-set:
+	case <-time.After(5 * time.Second):
+		t.Error("settings wait for an append that hangs")
+	}
+	close(s.goOn)
+	under.Wait()
+	mustStore(t, db, series{metric("up"), []sample{{base - 100*60_000, 0}}})
+}
+
 func TestTooOldIsAHoleUnlessHeld(t *testing.T) {
 	db, base := openDB(t), start.UnixMilli()
 	day := (24 * time.Hour).Milliseconds()

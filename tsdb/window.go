@@ -41,7 +41,19 @@ func (e *engine) setWindow(ms int64) error {
 	if err != nil {
 		return fmt.Errorf("set out-of-order window: %w", err)
 	}
+	e.window = ms
 	return nil
+}
+
+// followSettings makes an open window as wide as the settings want it by now. The
+// next append does it, not whoever brings the settings: that one must not wait
+// for the append that runs. Under writing, without an open appender.
+func (e *engine) followSettings() error {
+	ms := e.settings.Load().window()
+	if !e.windowed.Load() || ms == e.window {
+		return nil
+	}
+	return e.setWindow(ms)
 }
 
 // latePatience is how long an out-of-order sample waits for the out-of-order cut,
