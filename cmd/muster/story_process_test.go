@@ -20,6 +20,7 @@ import (
 
 	"github.com/golang/snappy"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 
 	"github.com/muster-metrics/muster/cmd/muster/fleet"
 )
@@ -44,6 +45,11 @@ var built = sync.OnceValues(func() (string, error) {
 
 func TestMain(m *testing.M) {
 	code := m.Run()
+	http.DefaultClient.CloseIdleConnections()
+	if err := goleak.Find(); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, "goroutines that nobody waits for:", err)
+		code = 1
+	}
 	if os.Getenv("MUSTER_BINARY") == "" {
 		if bin, err := built(); err == nil {
 			_ = os.RemoveAll(filepath.Dir(bin))
