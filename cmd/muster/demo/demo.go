@@ -65,7 +65,9 @@ func Run(ctx context.Context, cfg Config) error {
 		}
 		return err
 	}
-	d.introduce()
+	if !cfg.Live {
+		fmt.Fprint(cfg.Out, d.introduction())
+	}
 	return d.watch(ctx)
 }
 
@@ -124,9 +126,9 @@ func (d *demo) stop() {
 	}
 }
 
-// introduce says what was started and where to look.
-func (d *demo) introduce() {
-	out := d.cfg.Out
+// introduction says what was started and where to look.
+func (d *demo) introduction() string {
+	out := &strings.Builder{}
 	fmt.Fprintf(out, "\nThree nodes, each a `muster server` process:\n")
 	for _, n := range d.fleet.Nodes {
 		fmt.Fprintf(out, "  %s  remote write http://%s/api/v1/receive  metrics http://%s/metrics  StoreAPI %s\n", n.Name, n.Write, n.HTTP, n.GRPC)
@@ -149,6 +151,7 @@ func (d *demo) introduce() {
 	}
 	fmt.Fprintf(out, "Kill a node and see the others go on: kill -9 %d\n", d.fleet.Nodes[2].PID())
 	fmt.Fprintf(out, "Blocks go to %s. Logs are beside it. Ctrl-C ends everything.\n\n", filepath.Join(d.dir, "bucket"))
+	return out.String()
 }
 
 // watch shows the cluster until the end, and judges it where it ends by itself.

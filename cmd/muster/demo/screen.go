@@ -36,9 +36,8 @@ func (s *screen) draw(ctx context.Context) {
 	defer cancel()
 	var b bytes.Buffer
 	if s.demo.cfg.Live {
-		// Home, and clear what is below: the introduction stays above in the
-		// scroll-back of the terminal.
-		b.WriteString("\x1b[H\x1b[2J")
+		b.WriteString("\x1b[H\x1b[2J") // home, and clear
+		b.WriteString(s.demo.introduction())
 	}
 	fmt.Fprintf(&b, "muster demo, %s", time.Since(s.began).Round(time.Second))
 	if d := s.demo.cfg.Duration; d > 0 {
@@ -49,10 +48,6 @@ func (s *screen) draw(ctx context.Context) {
 	fmt.Fprintf(&b, "\ncount(up) by (tenant_id)\n")
 	for _, n := range s.demo.fleet.Nodes {
 		fmt.Fprintf(&b, "  on %s: %s\n", n.Name, s.counts(ctx, n))
-	}
-	if s.demo.cfg.Live {
-		n := s.demo.fleet.Nodes[0]
-		fmt.Fprintf(&b, "\nlook closer:  %s --data-dir %s cluster status\nCtrl-C ends everything.\n", s.demo.cfg.Binary, n.Dir)
 	}
 	fmt.Fprintln(&b)
 	_, _ = s.demo.cfg.Out.Write(b.Bytes())
