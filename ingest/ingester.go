@@ -28,6 +28,7 @@ type Ingester struct {
 	fence     *fence
 	admission *admission
 	peers     *peers
+	own       backlog
 	creating  creations
 
 	life context.Context // ends with Close

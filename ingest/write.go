@@ -30,7 +30,8 @@ type write struct {
 	tally    *tally
 	inbox    *inbox
 	deadline time.Time
-	// leave takes back what still waits for room on the way to a peer.
+	// leave takes back what still waits for room on the way to a peer, or for this
+	// node's own storage.
 	leave []func()
 	// troubles say, for a person, what kept replicas from storing.
 	troubles map[string]int
@@ -134,19 +135,25 @@ func (i *Ingester) dispatch(ctx context.Context, v *View, s *share, m *peerpb.Sh
 		})
 	}
 	m.Frames = s.frames
+	// The caller may go as soon as others have made the quorum.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), i.cfg.PeerAge)
+	own := &ownShare{backlog: &i.own, bytes: int64(len(s.frames)), giveUp: cancel}
 	ok = i.begin(func() {
-		// The caller may go as soon as others have made the quorum.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), i.cfg.PeerAge)
-		defer cancel()
 		res := i.store(ctx, m, true)
 		s.buf.release()
+		if own.end() && res.Status != peerpb.Status_DONE {
+			i.metrics.missedSamples.WithLabelValues("dropped").Add(float64(s.samples))
+		}
 		done(reply{share: s, who: who.Node, res: res})
 	})
 	if !ok {
+		cancel()
 		s.buf.release()
 		done(reply{share: s, who: who.Node, err: errClosed})
+		return nil
 	}
-	return nil
+	// As much as a peer: on its way, and waiting for that.
+	return func() { own.leave(2 * i.cfg.PeerBytes) }
 }
 
 // count brings one answer into the tally.
