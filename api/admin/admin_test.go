@@ -40,6 +40,8 @@ func TestWithoutAClusterOnlyInitAndJoin(t *testing.T) {
 	b.refused("POST", "/cluster/init", `{"tenant_auth":"password"}`, 400, "tenant_auth")
 	b.refused("POST", "/cluster/init", `{"replication_factor":9}`, 400, "replication_factor")
 	b.refused("POST", "/cluster/init", `{"replicas":3}`, 400, "replicas")
+	b.refused("POST", "/cluster/init?dry_run=true", `{}`, 400, "dry_run")
+	b.refused("POST", "/cluster/join?dry_run=true", `{"token":"x","address":"127.0.0.1:1"}`, 400, "dry_run")
 
 	r := b.call("POST", "/cluster/init", `{"name":"prod","replication_factor":1,"tenant_auth":"header","tenant_label":"team","join_tokens":3}`, 200)
 	if got := r.keys(); !slices.Equal(got, []string{"cluster", "id", "join_tokens", "node"}) {
@@ -331,6 +333,12 @@ func TestPlanShowsAndMovesNothing(t *testing.T) {
 	b.refused("POST", "/rings/default/plan", `{"add":["n1"]}`, 400, "add")
 	b.refused("POST", "/rings/default/plan", `{"weight":{"n1":0}}`, 400, "weight")
 	b.refused("POST", "/rings/none/plan", ``, 404, "")
+	b.call("POST", "/rings/default/rebalance?dry_run=true", ``, 200).as(&p)
+	if p.Slots != 64 || p.Moves != 0 {
+		t.Errorf("dry run of a rebalance: %+v", p)
+	}
+	b.refused("POST", "/rings/none/rebalance?dry_run=true", ``, 404, "")
+	b.refused("POST", "/rings/default/rebalance?dry_run=perhaps", ``, 400, "dry_run")
 	if after := b.node.State().Revision(); after != before {
 		t.Error("a plan changed the state")
 	}

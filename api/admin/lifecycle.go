@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/muster-metrics/muster/cluster"
 	"github.com/muster-metrics/muster/proto/clusterpb"
@@ -25,6 +26,14 @@ type initRequest struct {
 
 // maxJoinTokens bounds how many join tokens an init makes.
 const maxJoinTokens = 100
+
+// noDryRun refuses to rehearse what would then be done in earnest.
+func noDryRun(r *http.Request) error {
+	if dry, err := isDryRun(r); err != nil || !dry {
+		return err
+	}
+	return bad("dry_run", "this has no dry run")
+}
 
 // init creates a cluster of this node. It works where there is none.
 func (a *api) init(w http.ResponseWriter, r *http.Request) {
@@ -51,7 +60,7 @@ func (a *api) init(w http.ResponseWriter, r *http.Request) {
 func (a *api) initRequest(w http.ResponseWriter, r *http.Request) (cluster.InitRequest, error) {
 	var o initRequest
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-	if err := decode(r, &o); err != nil {
+	if err := errors.Join(noDryRun(r), decode(r, &o)); err != nil {
 		return cluster.InitRequest{}, err
 	}
 	if o.JoinTokens < 0 || o.JoinTokens > maxJoinTokens {
@@ -90,7 +99,7 @@ func (a *api) join(w http.ResponseWriter, r *http.Request) {
 		Weight  uint32 `json:"weight"`
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-	err := decode(r, &o)
+	err := errors.Join(noDryRun(r), decode(r, &o))
 	switch {
 	case err != nil:
 	case o.Token == "":
@@ -134,7 +143,7 @@ func (a *api) transfer(w http.ResponseWriter, r *http.Request) {
 		a.fail(w, r, err)
 		return
 	}
-	out := a.outcome()
+	out := a.outcome(r.Context())
 	out.DryRun = dry
 	send(w, http.StatusOK, out)
 }
@@ -155,28 +164,66 @@ func (a *api) handOver(ctx context.Context, to string) error {
 }
 
 // rebalance moves a ring's slots to where its nodes, weights and zones want
-// them, and answers when they are there.
+// them, and answers when they are there. A dry run is a plan in which no node
+// joins or leaves.
 func (a *api) rebalance(w http.ResponseWriter, r *http.Request) {
-	err := a.node.Rebalance(r.Context(), r.PathValue("name"))
+	dry, err := isDryRun(r)
+	switch {
+	case err != nil:
+		a.fail(w, r, err)
+		return
+	case dry:
+		a.plan(w, r)
+		return
+	}
+	err = a.node.Rebalance(r.Context(), r.PathValue("name"))
 	if err != nil {
 		a.fail(w, r, err)
 		return
 	}
-	send(w, http.StatusOK, a.outcome())
+	send(w, http.StatusOK, a.outcome(r.Context()))
 }
 
+// appliedWait is how long an answer waits for the live nodes to apply it, and
+// appliedLook how often it looks.
+const (
+	appliedWait = 5 * time.Second
+	appliedLook = 100 * time.Millisecond
+)
+
 // outcome is the answer to what was done without a command of its own: the
-// revision that this node has, and who has applied it.
-func (a *api) outcome() outcome {
-	o := outcome{Revision: a.node.State().Revision(), Applied: []string{}, Pending: []string{}}
-	for _, h := range a.node.Health() {
-		if name := h.GetReport().GetNode(); h.GetReport().GetApplied() >= o.Revision {
-			o.Applied = append(o.Applied, name)
-		} else {
-			o.Pending = append(o.Pending, name)
+// revision that this node has, and who has applied it. Nodes report that; live
+// ones are given a while to.
+func (a *api) outcome(ctx context.Context) outcome {
+	ctx, cancel := context.WithTimeout(ctx, appliedWait)
+	defer cancel()
+	revision := a.node.State().Revision()
+	for {
+		o, due := a.appliedAt(revision)
+		if !due {
+			return o
 		}
+		select {
+		case <-time.After(appliedLook):
+		case <-ctx.Done():
+			return o
+		}
+	}
+}
+
+// appliedAt says who has applied a revision, and whether a live node is due to.
+func (a *api) appliedAt(revision uint64) (o outcome, due bool) {
+	o = outcome{Revision: revision, Applied: []string{}, Pending: []string{}}
+	for _, h := range a.node.Health() {
+		name := h.GetReport().GetNode()
+		if name == a.cfg.Name || h.GetReport().GetApplied() >= revision {
+			o.Applied = append(o.Applied, name)
+			continue
+		}
+		o.Pending = append(o.Pending, name)
+		due = due || alive(h)
 	}
 	slices.Sort(o.Applied)
 	slices.Sort(o.Pending)
-	return o
+	return o, due
 }
