@@ -11,12 +11,14 @@ import (
 // arrange puts the words of a command line into the one order that urfave/cli
 // reads: global flags, verbs, the verb's flags, arguments. So a person may
 // write `muster cluster status -o json --data-dir d` and `muster ring create
-// hard --nodes n1` as well as any other order.
+// hard --nodes n1` as well as any other order. `muster help ring create` is
+// `muster ring create --help`.
 func arrange(app *cli.App, argv []string) ([]string, error) {
 	var (
 		globals, verbs, flags, args []string
 		commands                    = app.Commands
 		leaf                        *cli.Command
+		help                        bool
 	)
 	for i := 1; i < len(argv); i++ {
 		word := argv[i]
@@ -26,12 +28,18 @@ func arrange(app *cli.App, argv []string) ([]string, error) {
 			i = len(argv)
 		case len(word) < 2 || word[0] != '-':
 			next := find(commands, word)
+			if next == nil && word == "help" && len(commands) > 0 {
+				help = true
+				continue
+			}
 			if next == nil || len(args) > 0 {
 				args = append(args, word)
 				continue
 			}
 			leaf, commands = next, next.Subcommands
 			verbs = append(verbs, word)
+		case word == "-h" || word == "--help":
+			help = true
 		default:
 			taken, global, err := flagWords(app, leaf, argv[i:])
 			if err != nil {
@@ -51,6 +59,12 @@ func arrange(app *cli.App, argv []string) ([]string, error) {
 	if leaf == nil && len(args) > 0 {
 		return nil, fmt.Errorf("muster has no verb %q", args[0])
 	}
+	if help { // of the verb, whatever else was typed
+		return slices.Concat(argv[:1], verbs, []string{"--help"}), nil
+	}
+	if leaf != nil && leaf.ArgsUsage == "" && len(args) > 0 {
+		return nil, fmt.Errorf("%q: muster %s takes no argument", args[0], strings.Join(verbs, " "))
+	}
 	out := slices.Concat(argv[:1], globals, verbs, flags)
 	if len(args) > 0 {
 		out = append(append(out, "--"), args...)
@@ -61,13 +75,10 @@ func arrange(app *cli.App, argv []string) ([]string, error) {
 // flagWords are the one or two words of the flag that words begin with.
 func flagWords(app *cli.App, leaf *cli.Command, words []string) (taken []string, global bool, err error) {
 	name, _, joined := strings.Cut(strings.TrimLeft(words[0], "-"), "=")
-	if name == "help" || name == "h" {
-		return words[:1], false, nil
-	}
 	f := named(leafFlags(leaf), name)
 	if f == nil {
 		if f = named(app.Flags, name); f == nil {
-			return nil, false, fmt.Errorf("flag %s is not known here", words[0])
+			return nil, false, fmt.Errorf("flag %s is not known here; an argument that begins with - stands after --", words[0])
 		}
 		global = true
 	}

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
@@ -194,15 +195,23 @@ func (cl *client) build(ctx context.Context, r request) (*http.Request, error) {
 	return req, nil
 }
 
+// unreachable says why there is no answer, and what helps against that.
 func (cl *client) unreachable(err error) error {
-	if errors.Is(err, context.Canceled) {
-		return err
+	f := &failure{Code: exitFailed, cause: err, Text: fmt.Sprintf("no server answers at %s: %v", cl.where, rootCause(err))}
+	switch {
+	case errors.Is(err, context.Canceled):
+		f.Text = "interrupted; what was asked may go on"
+	case errors.Is(err, context.DeadlineExceeded):
+		f.Text = fmt.Sprintf("%s has not answered in time; what was asked may go on", cl.where)
+		f.Next = "look with `muster cluster status`"
+	case errors.Is(err, fs.ErrPermission):
+		f.Code, f.Next = exitDenied, "run this as the user that the server runs as, or use --server with a token"
+	case cl.token != "":
+		f.Next = "look whether the node runs, and whether this is its operator door (--http.address)"
+	default:
+		f.Next = "start it with `muster server`, or name its folder with --data-dir"
 	}
-	return &failure{
-		Code: exitFailed, cause: err,
-		Text: fmt.Sprintf("no server answers at %s: %v", cl.where, rootCause(err)),
-		Next: "start it with `muster server`, or name its folder with --data-dir",
-	}
+	return f
 }
 
 // rootCause leaves out the URL that net/http puts in front.
@@ -240,6 +249,8 @@ func refusal(status int, body []byte) error {
 		_ = json.Unmarshal(body, &reason)
 		if reason.Voters != nil {
 			f.Code = exitNoLeader
+		}
+		if len(reason.Missing) > 0 && !strings.Contains(f.Text, "missing") {
 			f.Text = fmt.Sprintf("%s; voters %s, missing %s", f.Text, strings.Join(reason.Voters, ", "), strings.Join(reason.Missing, ", "))
 		}
 	}

@@ -27,16 +27,20 @@ func clusterCommand(std stdio) *cli.Command {
 
 // mutationFlags are those of every command that changes something.
 func mutationFlags(more ...cli.Flag) []cli.Flag {
-	return append(more,
-		&cli.BoolFlag{Name: "dry-run", Usage: "check and say what would happen, change nothing"},
-		&cli.Int64Flag{Name: "if-version", Usage: "change it only if this is its version (0: only if it does not exist)", Value: -1},
+	return append(more, dryRunFlag(),
+		&cli.Int64Flag{Name: "if-version", Usage: "change it only if this is its version (0: only if it does not exist)", DefaultText: "any"},
 	)
+}
+
+func dryRunFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "dry-run", Usage: "check and say what would happen, change nothing"}
 }
 
 // mutation fills a request with what the mutation flags say.
 func mutation(c *cli.Context, r request) request {
 	r.dryRun = c.Bool("dry-run")
-	if v := c.Int64("if-version"); v >= 0 {
+	if c.IsSet("if-version") {
+		v := c.Int64("if-version")
 		r.ifVersion = &v
 	}
 	return r
@@ -50,10 +54,10 @@ type applied struct {
 	DryRun   bool     `json:"dry_run,omitempty"`
 }
 
-// said tells a person what a mutation did.
+// said tells a person what a mutation did: "created ring hard".
 func (s stdio) said(what string, a applied) {
 	if a.DryRun {
-		s.printf("dry run: %s would be done\n", what)
+		s.printf("dry run, nothing is changed; otherwise: %s\n", what)
 		return
 	}
 	s.printf("%s at revision %d, applied on %s\n", what, a.Revision, list(a.Applied, "no node yet"))
@@ -75,7 +79,11 @@ func act(c *cli.Context, std stdio, what string, r request) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(c.Context, commandTimeout)
+	timeout := commandTimeout
+	if t := c.Duration("timeout"); t > 0 { // of the commands that have the flag
+		timeout = t
+	}
+	ctx, cancel := context.WithTimeout(c.Context, timeout)
 	defer cancel()
 	raw, _, err := cl.raw(ctx, mutation(c, r))
 	if err != nil {
@@ -102,11 +110,15 @@ func oneArg(c *cli.Context, name string) (string, error) {
 	return c.Args().First(), nil
 }
 
-func noArgs(c *cli.Context) error {
-	if c.NArg() > 0 {
-		return usageError(fmt.Errorf("%q: no argument is wanted here", c.Args().First()))
+// maybeArg is the command's only argument, or otherwise where there is none.
+func maybeArg(c *cli.Context, otherwise string) (string, error) {
+	if c.NArg() > 1 {
+		return "", usageError(fmt.Errorf("%s wants one argument at most: %s", c.Command.HelpName, c.Command.ArgsUsage))
 	}
-	return nil
+	if c.NArg() == 0 {
+		return otherwise, nil
+	}
+	return c.Args().First(), nil
 }
 
 type initAnswer struct {
@@ -129,9 +141,6 @@ func clusterInit(std stdio) *cli.Command {
 			&cli.IntFlag{Name: "join-tokens", Usage: "join tokens to print (default: replication factor less one, at least 2)"},
 		},
 		Action: func(c *cli.Context) error {
-			if err := noArgs(c); err != nil {
-				return err
-			}
 			cl, err := newClient(c)
 			if err != nil {
 				return err
@@ -150,33 +159,38 @@ func clusterInit(std stdio) *cli.Command {
 			if wantsJSON(c) {
 				return std.json(a)
 			}
-			return sayInit(ctx, std, cl, c.Int("replication-factor"), a)
+			std.created(a, c.Int("replication-factor"), memberDoor(ctx, cl, a.Node))
+			return nil
 		},
 	}
 }
 
-// sayInit prints one join line for each further node.
-func sayInit(ctx context.Context, std stdio, cl *client, rf int, a initAnswer) error {
+// memberDoor is where the others reach a node. That it is not known fails
+// nothing: the join tokens have been made, and are shown this once.
+func memberDoor(ctx context.Context, cl *client, node string) string {
 	var st statusAnswer
 	if err := cl.do(ctx, request{method: http.MethodGet, path: "/api/v1/cluster/status"}, &st); err != nil {
-		return err
+		return "HOST:19391"
 	}
-	address := "HOST:19391"
 	for _, n := range st.Nodes {
-		if n.Name == a.Node {
-			address = n.Address
+		if n.Name == node {
+			return n.Address
 		}
 	}
-	std.printf("Cluster %s (%s) created; %s is its first node.\n", a.Cluster, a.ID, a.Node)
+	return "HOST:19391"
+}
+
+// created prints one join line for each further node.
+func (s stdio) created(a initAnswer, rf int, address string) {
+	s.printf("Cluster %s (%s) created; %s is its first node.\n", a.Cluster, a.ID, a.Node)
 	if rf > 1 {
-		std.printf("Writes are refused until enough nodes for replication factor %d have joined.\n", rf)
+		s.printf("Writes are refused until enough nodes for replication factor %d have joined.\n", rf)
 	}
-	std.printf("\nOn each further node, start `muster server` and run one of these lines (each token serves one node, for an hour):\n\n")
+	s.printf("\nOn each further node, start `muster server` and run one of these lines (each token serves one node, for an hour):\n\n")
 	for _, t := range a.JoinTokens {
-		std.printf("  muster cluster join --token %s %s\n", t, address)
+		s.printf("  muster cluster join --token %s %s\n", t, address)
 	}
-	std.printf("\nMore tokens: muster token create --role node. How it is: muster cluster status.\n")
-	return nil
+	s.printf("\nMore tokens: muster token create --role node. How it is: muster cluster status.\n")
 }
 
 func clusterJoin(std stdio) *cli.Command {
@@ -358,6 +372,9 @@ func clusterSet(std stdio) *cli.Command {
 			if err != nil {
 				return err
 			}
+			if !c.IsSet("weight") && !c.IsSet("zone") {
+				return usageError(errors.New("muster cluster set wants --weight or --zone"))
+			}
 			body := map[string]any{}
 			if c.IsSet("weight") {
 				body["weight"] = c.Uint("weight")
@@ -375,9 +392,13 @@ func clusterTransfer(std stdio) *cli.Command {
 		Name:      "transfer-leader",
 		Usage:     "hand leadership to another voter",
 		ArgsUsage: "[NODE]",
-		Flags:     mutationFlags(),
+		Flags:     []cli.Flag{dryRunFlag()}, // who leads has no version
 		Action: func(c *cli.Context) error {
-			return act(c, std, "leadership handed over", request{method: http.MethodPost, path: "/api/v1/cluster/leader", body: map[string]any{"node": c.Args().First()}})
+			node, err := maybeArg(c, "")
+			if err != nil {
+				return err
+			}
+			return act(c, std, "handed leadership over", request{method: http.MethodPost, path: "/api/v1/cluster/leader", body: map[string]any{"node": node}})
 		},
 	}
 }

@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
@@ -35,19 +36,18 @@ func run(ctx context.Context, argv []string, std stdio) int {
 }
 
 func newApp(std stdio) *cli.App {
-	return &cli.App{
-		Name:                 "muster",
-		Usage:                "a clustered, multi-tenant receiver for Prometheus remote write",
-		Version:              version,
-		HideVersion:          true,
-		EnableBashCompletion: true,
-		Writer:               std.out,
-		ErrWriter:            std.err,
-		Flags:                globalFlags(),
-		ExitErrHandler:       func(*cli.Context, error) {}, // report prints, run exits
-		OnUsageError: func(_ *cli.Context, err error, _ bool) error {
-			return usageError(err)
-		},
+	app := &cli.App{
+		Name:            "muster",
+		Usage:           "a clustered, multi-tenant receiver for Prometheus remote write",
+		Version:         version,
+		HideVersion:     true,
+		HideHelpCommand: true, // arrange knows the word
+		Writer:          std.out,
+		ErrWriter:       std.err,
+		Flags:           globalFlags(),
+		Before:          knownOutput,
+		ExitErrHandler:  func(*cli.Context, error) {}, // report prints, run exits
+		OnUsageError:    toldByReport,
 		Commands: []*cli.Command{
 			serverCommand(std),
 			clusterCommand(std),
@@ -60,6 +60,33 @@ func newApp(std stdio) *cli.App {
 			versionCommand(std),
 		},
 	}
+	ownWords(app.Commands)
+	return app
+}
+
+// everywhere ends the help of every verb.
+const everywhere = `
+EVERYWHERE:
+   --data-dir, --server, --token-file, --ca-file, -o json: see muster help
+`
+
+// ownWords takes from urfave/cli what it would do to each verb: a verb "help",
+// which hides an argument of that name, and usage errors on stdout.
+func ownWords(commands []*cli.Command) {
+	for _, c := range commands {
+		c.HideHelpCommand, c.OnUsageError = true, toldByReport
+		c.CustomHelpTemplate = cli.SubcommandHelpTemplate + everywhere
+		ownWords(c.Subcommands)
+	}
+}
+
+func toldByReport(_ *cli.Context, err error, _ bool) error { return usageError(err) }
+
+func knownOutput(c *cli.Context) error {
+	if o := c.String("output"); o != "text" && o != "json" {
+		return usageError(fmt.Errorf("-o %q: want text or json", o))
+	}
+	return nil
 }
 
 // globalFlags may stand anywhere on the command line.

@@ -34,12 +34,18 @@ func queryCommand(std stdio) *cli.Command {
 			if (c.String("tenant") == "") == !c.Bool("all-tenants") {
 				return usageError(errors.New("muster query wants -t TENANT or --all-tenants"))
 			}
+			if err := oneTime(c); err != nil {
+				return usageError(err)
+			}
 			cl, err := newClient(c)
 			if err != nil {
 				return err
 			}
 			path, q := queryParams(c, expr)
 			raw, head, err := cl.raw(c.Context, request{method: http.MethodGet, path: path, query: q})
+			if f := (*failure)(nil); errors.As(err, &f) && strings.HasPrefix(f.Text, "incomplete answer") {
+				f.Next = "bring the missing nodes back; --partial shows what there is meanwhile"
+			}
 			if err != nil {
 				return err
 			}
@@ -52,6 +58,17 @@ func queryCommand(std stdio) *cli.Command {
 			return std.samples(raw)
 		},
 	}
+}
+
+// oneTime refuses flags that would be left out in silence.
+func oneTime(c *cli.Context) error {
+	switch {
+	case c.IsSet("start") && c.IsSet("time"):
+		return errors.New("--time and --start: want one of them")
+	case !c.IsSet("start") && (c.IsSet("end") || c.IsSet("step")):
+		return errors.New("--end and --step want --start")
+	}
+	return nil
 }
 
 func queryParams(c *cli.Context, expr string) (string, url.Values) {

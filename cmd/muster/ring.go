@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 )
@@ -70,9 +71,9 @@ func ringShow(std stdio) *cli.Command {
 		Usage:     "a ring and how its slots are spread",
 		ArgsUsage: "[RING]",
 		Action: func(c *cli.Context) error {
-			name := c.Args().First()
-			if name == "" {
-				name = "default"
+			name, err := maybeArg(c, "default")
+			if err != nil {
+				return err
 			}
 			cl, err := newClient(c)
 			if err != nil {
@@ -141,9 +142,9 @@ func ringPut(std stdio, create bool) *cli.Command {
 		&cli.IntFlag{Name: "replication-factor", Value: 3, Usage: "copies of each sample"},
 		&cli.StringFlag{Name: "write-quorum", Value: "majority", Usage: "copies that must be stored before a write is acknowledged: one, majority or all"},
 	)
-	cmd := &cli.Command{Name: "set", Usage: "change a ring", ArgsUsage: "NAME"}
+	cmd, done := &cli.Command{Name: "set", Usage: "change a ring", ArgsUsage: "NAME"}, "changed"
 	if create {
-		cmd.Name, cmd.Usage = "create", "create a ring and place its slots"
+		cmd.Name, cmd.Usage, done = "create", "create a ring and place its slots", "created"
 		flags = append(flags, &cli.IntFlag{Name: "slots", Value: 4096, Usage: "a power of two; fixed from here on"})
 	}
 	cmd.Flags = flags
@@ -167,7 +168,7 @@ func ringPut(std stdio, create bool) *cli.Command {
 			ring.Nodes = words(c.String("nodes"))
 		}
 		r.body = ring
-		return act(c, std, cmd.Name+" ring "+name, r)
+		return act(c, std, done+" ring "+name, r)
 	}
 	return cmd
 }
@@ -210,15 +211,53 @@ func ringDelete(std stdio) *cli.Command {
 func ringRebalance(std stdio) *cli.Command {
 	return &cli.Command{
 		Name: "rebalance", Usage: "move slots after nodes, weights or zones have changed; returns when done", ArgsUsage: "[RING]",
-		Flags: []cli.Flag{&cli.DurationFlag{Name: "timeout", Value: commandTimeout, Usage: "how long to wait"}},
+		Flags: []cli.Flag{
+			&cli.DurationFlag{Name: "timeout", Value: 15 * time.Minute, Usage: "how long to wait; it may be asked for again"},
+			dryRunFlag(),
+		},
 		Action: func(c *cli.Context) error {
-			name := c.Args().First()
-			if name == "" {
-				name = "default"
+			name, err := maybeArg(c, "default")
+			if err != nil {
+				return err
+			}
+			if c.Bool("dry-run") {
+				return showMoves(c, std, name)
 			}
 			return act(c, std, "rebalanced ring "+name, request{method: http.MethodPost, path: ringPath(name) + "/rebalance"})
 		},
 	}
+}
+
+// showMoves prints what a rebalance would do.
+func showMoves(c *cli.Context, std stdio, name string) error {
+	cl, err := newClient(c)
+	if err != nil {
+		return err
+	}
+	raw, _, err := cl.raw(c.Context, request{method: http.MethodPost, path: ringPath(name) + "/rebalance", dryRun: true})
+	if err != nil {
+		return err
+	}
+	if wantsJSON(c) {
+		return std.json(json.RawMessage(raw))
+	}
+	var a struct {
+		Moves int
+		Nodes []struct {
+			Name                     string
+			Weight, Now, Then, Gains int
+		}
+	}
+	if err := json.Unmarshal(raw, &a); err != nil {
+		return fmt.Errorf("read the answer: %w", err)
+	}
+	std.printf("dry run, nothing is changed; otherwise: %d slot replicas of ring %s come to a node\n", a.Moves, name)
+	rows := make([][]string, 0, len(a.Nodes))
+	for _, n := range a.Nodes {
+		rows = append(rows, []string{n.Name, fmt.Sprint(n.Weight), fmt.Sprint(n.Now), fmt.Sprint(n.Then), fmt.Sprint(n.Gains)})
+	}
+	std.table([]string{"NODE", "WEIGHT", "NOW", "THEN", "GAINS"}, rows)
+	return nil
 }
 
 // words splits a comma-separated list; an empty text is no word.

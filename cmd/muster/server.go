@@ -53,13 +53,11 @@ func serverCommand(std stdio) *cli.Command {
 		Usage: "run a node",
 		Flags: serverFlags(),
 		Action: func(c *cli.Context) error {
-			if err := noArgs(c); err != nil {
-				return err
-			}
 			cfg, err := serverConfig(c, std)
 			if err != nil {
 				return usageError(err)
 			}
+			slog.SetDefault(cfg.Log) // for the libraries that know no other
 			return serve(c.Context, cfg)
 		},
 	}
@@ -113,7 +111,10 @@ func serverConfig(c *cli.Context, std stdio) (nodeConfig, error) {
 	if cfg.Bucket, err = bucketConfig(c); err != nil {
 		return cfg, err
 	}
-	if cfg.Join != "" && cfg.JoinTokenFile == "" {
+	switch {
+	case cfg.Join != "" && cfg.Init:
+		return cfg, errors.New("--init and --join: want one of them")
+	case cfg.Join != "" && cfg.JoinTokenFile == "":
 		return cfg, errors.New("--join wants --join-token-file")
 	}
 	return cfg, cfg.StoreTLS.validate()

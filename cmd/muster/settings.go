@@ -56,7 +56,7 @@ func setSettings(c *cli.Context, std stdio) error {
 			return usageError(fmt.Errorf("%q: %w", a, err))
 		}
 	}
-	return act(c, std, "settings changed", request{method: http.MethodPut, path: "/api/v1/settings", body: settings, ifVersion: &version})
+	return act(c, std, "changed the settings", request{method: http.MethodPut, path: "/api/v1/settings", body: settings, ifVersion: &version})
 }
 
 // assign sets a field, which may lie in an object; values that read as JSON

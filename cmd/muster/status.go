@@ -100,8 +100,8 @@ func (s stdio) status(st statusAnswer) {
 		s.printf("! %s\n", p)
 	}
 	for _, r := range st.Rings {
-		if r.Short > 0 || r.Moving > 0 {
-			s.printf("ring %s: %d of %d slots short, %d moving\n", r.Name, r.Short, r.Slots, r.Moving)
+		if r.Moving > 0 { // what is short is among the problems
+			s.printf("ring %s: %d of %d slots are moving\n", r.Name, r.Moving, r.Slots)
 		}
 	}
 }

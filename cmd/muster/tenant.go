@@ -50,9 +50,9 @@ func tenantPut(std stdio, create bool) *cli.Command {
 	for _, name := range sortedKeys(tenantLimits) {
 		flags = append(flags, &cli.Int64Flag{Name: name, Usage: "limit; 0: none; default: the settings'"})
 	}
-	cmd := &cli.Command{Name: "set", Usage: "change a tenant", ArgsUsage: "ID", Flags: flags}
+	cmd, done := &cli.Command{Name: "set", Usage: "change a tenant", ArgsUsage: "ID", Flags: flags}, "changed"
 	if create {
-		cmd.Name, cmd.Usage = "create", "create a tenant"
+		cmd.Name, cmd.Usage, done = "create", "create a tenant", "created"
 	}
 	cmd.Action = func(c *cli.Context) error {
 		id, err := oneArg(c, "the tenant's id")
@@ -69,7 +69,7 @@ func tenantPut(std stdio, create bool) *cli.Command {
 		}
 		overlay(c, tenant)
 		r.body = tenant
-		return act(c, std, cmd.Name+" tenant "+id, r)
+		return act(c, std, done+" tenant "+id, r)
 	}
 	return cmd
 }
@@ -212,7 +212,7 @@ func tenantDelete(std stdio) *cli.Command {
 
 func tenantTokenCreate(std stdio) *cli.Command {
 	return &cli.Command{
-		Name: "create", Usage: "make a token for the tenant; it is shown once", ArgsUsage: "ID",
+		Name: "create", Usage: "make a token for the tenant; it is shown once", ArgsUsage: "ID", Flags: mutationFlags(),
 		Action: func(c *cli.Context) error {
 			id, err := oneArg(c, "the tenant's id")
 			if err != nil {
@@ -230,7 +230,7 @@ func createToken(c *cli.Context, std stdio, path string, body any) error {
 	if err != nil {
 		return err
 	}
-	raw, _, err := cl.raw(c.Context, request{method: http.MethodPost, path: path, body: body})
+	raw, _, err := cl.raw(c.Context, mutation(c, request{method: http.MethodPost, path: path, body: body}))
 	if err != nil {
 		return err
 	}
@@ -240,6 +240,10 @@ func createToken(c *cli.Context, std stdio, path string, body any) error {
 	var t struct{ ID, Token, Expires string }
 	if err := json.Unmarshal(raw, &t); err != nil {
 		return err
+	}
+	if c.Bool("dry-run") {
+		std.said("made a token", applied{DryRun: true})
+		return nil
 	}
 	std.notef("token %s, shown this once", t.ID)
 	if t.Expires != "" {

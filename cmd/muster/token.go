@@ -18,6 +18,7 @@ func tokenCommand(std stdio) *cli.Command {
 				Flags: []cli.Flag{
 					&cli.StringFlag{Name: "role", Usage: "node, viewer, operator or admin"},
 					&cli.StringFlag{Name: "expires", Usage: "such as 1h or 30d (node: 1h; others: never)"},
+					dryRunFlag(),
 				},
 				Action: func(c *cli.Context) error {
 					if c.String("role") == "" {
