@@ -20,14 +20,17 @@ func (n *node) form(ctx context.Context) error {
 	case n.cfg.Join != "":
 		return n.join(ctx)
 	case n.cfg.Init:
-		_, err := n.cluster.Init(ctx, cluster.InitRequest{Actor: n.cfg.Name, Source: "--init"})
+		_, err := n.cluster.Init(ctx, cluster.InitRequest{
+			JoinTokens: -1, // nobody would see them
+			Actor:      n.cfg.Name, Source: "--init",
+		})
 		if errors.Is(err, cluster.ErrExists) {
 			return nil
 		}
 		if err != nil {
 			return fmt.Errorf("--init: %w", err)
 		}
-		n.log.Info("cluster created", "next", "muster token create --role node, then muster cluster join on the others")
+		n.log.Info("this node is the first of its cluster", "next", "muster token create --role node, then muster cluster join on the others")
 	}
 	return nil
 }

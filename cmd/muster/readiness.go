@@ -49,6 +49,8 @@ func (r *readiness) failed() []string {
 		lines = append(lines, "is not a member yet")
 	case st.Member(r.node.cfg.Name).GetState() == clusterpb.MemberState_JOINING:
 		lines = append(lines, "is joining")
+	case st.Member(r.node.cfg.Name).GetState() != clusterpb.MemberState_ACTIVE:
+		lines = append(lines, "is leaving the cluster")
 	}
 	if !replayed {
 		lines = append(lines, "tenants' logs are being replayed")
