@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -80,6 +81,21 @@ func (d *DB) sweep() ([]Key, error) {
 			continue
 		}
 		if k, ok := parseKey(entry.Name()); ok {
+			keys = append(keys, k)
+		}
+	}
+	return keys, nil
+}
+
+// OnDisk lists the keys that have a directory, whether they are served or not.
+func (d *DB) OnDisk() ([]Key, error) {
+	entries, err := os.ReadDir(d.cfg.Dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("list tenants: %w", err)
+	}
+	var keys []Key
+	for _, entry := range entries {
+		if k, ok := parseKey(entry.Name()); ok && entry.IsDir() {
 			keys = append(keys, k)
 		}
 	}

@@ -270,6 +270,7 @@ func (n *node) awaitCurrent(ctx context.Context) {
 	for {
 		if _, err := n.cluster.Barrier(ctx); err == nil {
 			n.current.Store(true)
+			n.removeDead()
 			return
 		}
 		select {

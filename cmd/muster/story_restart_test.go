@@ -1,12 +1,18 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/golang/snappy"
 	"github.com/stretchr/testify/require"
+
+	"github.com/muster-metrics/muster/tsdb"
 )
 
 func TestEveryNodeRestarts(t *testing.T) {
@@ -27,6 +33,28 @@ func TestEveryNodeRestarts(t *testing.T) {
 			require.Equal(t, map[string]float64{"{}": 400}, b.query(i, "-t", "a", fmt.Sprintf(`sum(count_over_time(m[1h] @ %d))`, now/1000+5)))
 		}
 	})
+}
+
+// TestADeletedTenantsDirectoryGoesAfterARestart: the node stopped after it had
+// heard of the deletion and before the directory was gone.
+func TestADeletedTenantsDirectoryGoesAfterARestart(t *testing.T) {
+	b := newBed(t, 1, 1)
+	b.write(0, "a", batch("m", 10, time.Now().UnixMilli())...)
+	dead := tsdb.Key{Tenant: "a", Incarnation: b.nodes[0].node.cluster.State().Tenant("a").GetIncarnation()}
+	path := b.nodes[0].node.tsdb.Path(dead)
+	b.cli(0, "tenant", "delete", "a")
+	b.stop(0)
+	require.NoError(t, os.MkdirAll(path, 0o700))
+	foreign := filepath.Join(filepath.Dir(path), "nobody.7")
+	require.NoError(t, os.MkdirAll(foreign, 0o700))
+	b.start(0)
+	b.eventually("the directory is gone", func() error {
+		if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%s is still there: %w", path, err)
+		}
+		return nil
+	})
+	require.DirExists(t, foreign, "nothing is known of it")
 }
 
 func TestOneStoppedNodeIsNotMissed(t *testing.T) {

@@ -41,6 +41,26 @@ func appendGone(gone []tsdb.Key, old, now *clusterpb.Tenant) []tsdb.Key {
 	return append(gone, tsdb.Key{Tenant: old.GetId(), Incarnation: old.GetIncarnation()})
 }
 
+// removeDead removes what a stop kept from being removed: the directories of
+// incarnations that the state says are over. One that it does not know at all is
+// left alone.
+func (n *node) removeDead() {
+	keys, err := n.tsdb.OnDisk()
+	if err != nil {
+		n.log.Error("look for directories of deleted tenants", "err", err)
+		return
+	}
+	st := n.cluster.State()
+	var dead []tsdb.Key
+	for _, k := range keys {
+		gone := st.Tombstone(k.Tenant)
+		if st.Tenant(k.Tenant).GetIncarnation() > k.Incarnation || gone != nil && gone.GetIncarnation() >= k.Incarnation {
+			dead = append(dead, k)
+		}
+	}
+	n.tsdb.SetTenants(nil, dead)
+}
+
 func settingsOf(st *cluster.State, t *clusterpb.Tenant) tsdb.Settings {
 	c := st.TenantConfig(t)
 	return tsdb.Settings{
