@@ -214,14 +214,15 @@ func (n *node) Open(ctx context.Context) error {
 	if err := n.bind(ctx); err != nil {
 		return err
 	}
-	if err := n.folder.saveAddresses(n.addresses()); err != nil {
+	bound := n.addresses()
+	if err := n.folder.saveAddresses(bound); err != nil {
 		return err
 	}
 	if err := n.cluster.Open(ctx); err != nil {
 		return err
 	}
 	n.log.Info("node opened", "node", n.cfg.Name, "version", n.cfg.Version, "data", n.folder.path,
-		"write", n.listeners["write"].Addr(), "http", n.listeners["http"].Addr(), "grpc", n.listeners["grpc"].Addr(), "peer", n.door.Addr())
+		"write", bound.Write, "http", bound.HTTP, "grpc", bound.GRPC, "peer", bound.Peer)
 	if n.cluster.State().Cluster() == nil && !n.cfg.Init && n.cfg.Join == "" {
 		n.log.Info("this node belongs to no cluster yet", "next", "muster cluster init, or muster cluster join --token T HOST:PORT")
 	}
