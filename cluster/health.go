@@ -26,6 +26,7 @@ type health struct {
 
 	mu       sync.Mutex
 	contacts map[string]contact
+	began    time.Time     // when it knew nobody: this leader's first moment
 	changed  chan struct{} // closed and replaced by each report
 }
 
@@ -57,6 +58,18 @@ func (h *health) Forget() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	clear(h.contacts)
+	h.began = time.Now()
+}
+
+// Silent says whether the member has not been heard for a while by somebody who
+// would have heard it: a leader that has just begun knows of nobody's silence.
+func (h *health) Silent(m *clusterpb.Member, now time.Time) bool {
+	if h.Live(m, now) {
+		return false
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return now.Sub(h.began) >= 2*h.fresh
 }
 
 // Of is what was heard of a member, in its present incarnation.

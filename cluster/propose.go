@@ -150,10 +150,17 @@ func (n *Node) unsafeNow(cmd *clusterpb.Command) *clusterpb.Refusal {
 		return nil
 	}
 	m := n.State().Member(rm.GetName())
-	if m != nil && n.health.Live(m, time.Now()) {
+	switch now := time.Now(); {
+	case m == nil:
+		return nil
+	case n.health.Live(m, now):
 		return unsafe("", "node %s answers: stop it before it is removed by force", quote(rm.GetName()))
+	case !n.health.Silent(m, now):
+		return unsafe("", "this leader has only begun and cannot tell yet whether node %s answers: ask again in %v",
+			quote(rm.GetName()), 2*n.cfg.Timing.Fresh)
+	default:
+		return nil
 	}
-	return nil
 }
 
 // apply commits a command through this engine's log.

@@ -118,12 +118,9 @@ func TestStoppedNodeIsRemovedByForce(t *testing.T) {
 		require.Equal(t, map[string]float64{"{}": 300}, b.query(i, "-t", "a", "count(m)"))
 	}
 	require.NotContains(t, b.cli(1, "cluster", "status"), "n4 ")
-	// It comes back and is told so.
+	// It comes back and is not let in: it finds no leader for a change.
 	b.start(3)
-	b.eventually("n4 knows that it was removed", func() error {
-		if err := b.nodes[3].node.ready.err(); err == nil {
-			return fmt.Errorf("n4 calls itself ready")
-		}
-		return nil
-	})
+	_, msg, code = b.try(3, "tenant", "create", "by-a-removed-node")
+	require.Equal(t, exitNoLeader, code, msg)
+	require.NotContains(t, b.cli(0, "tenant", "list"), "by-a-removed-node")
 }
