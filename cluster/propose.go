@@ -192,13 +192,13 @@ func (e *engine) apply(ctx context.Context, cmd *clusterpb.Command) (Result, err
 // ErrNoLeader means that nothing was done.
 func (e *engine) wait(ctx context.Context, f raft.Future) error {
 	done := make(chan error, 1)
-	if !e.crew.Go(func() { done <- f.Error() }) {
-		return ErrUnknownOutcome
-	}
+	go answerOf(f, done)
 	var err error
 	select {
 	case err = <-done:
 	case <-ctx.Done():
+		return ErrUnknownOutcome
+	case <-e.ctx.Done():
 		return ErrUnknownOutcome
 	}
 	e.noteTransfer(err)
@@ -212,6 +212,11 @@ func (e *engine) wait(ctx context.Context, f raft.Future) error {
 		return fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
 	}
 }
+
+// answerOf waits for a future's answer. It is of no crew: a future that Raft had
+// handed to its state machine when it was shut down is never answered (v1.7.3),
+// and whoever waited for this goroutine would never end either.
+func answerOf(f raft.Future, done chan<- error) { done <- f.Error() }
 
 // awaitApplied waits until this node itself has applied what it answers with,
 // so that whoever asked here reads here what was written.
