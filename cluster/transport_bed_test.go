@@ -42,7 +42,9 @@ type raftBedNode struct {
 func newRaftBed(t *testing.T, names ...string) *raftBed {
 	t.Helper()
 	ignore := goleak.IgnoreCurrent()
-	t.Cleanup(func() { goleak.VerifyNone(t, ignore, goleak.IgnoreAnyFunction("github.com/muster-metrics/muster/cluster.answerOf")) })
+	t.Cleanup(func() {
+		goleak.VerifyNone(t, ignore, goleak.IgnoreAnyFunction("github.com/muster-metrics/muster/cluster.answerOf"))
+	})
 	ca, err := pki.NewCA("c0ffee", time.Now())
 	if err != nil {
 		t.Fatal(err)
