@@ -15,8 +15,9 @@
 //
 // Because a revision is recorded before anything is served by it, a node that
 // starts rebuilds what it served by before it hears of any leader, and its view
-// never goes backwards. Without a quorum of voters changes stop; reads and
-// writes of samples do not, since they need the State and no leader.
+// never goes backwards. Without a quorum of voters changes stop; writes of
+// samples do not, since they need the State and no leader. Queries are answered,
+// but do not call themselves complete: a leader confirms that.
 //
 // A heartbeat goes from each node to the leader every second, and whenever a
 // node has applied or announced a newer revision. The answer tells how all
