@@ -91,6 +91,10 @@ func (e *edit) carryOut() (uint64, *clusterpb.Refusal) {
 		return e.closeEpochs(c.CloseEpochs)
 	case *clusterpb.Command_Expire:
 		return e.expire(c.Expire)
+	case *clusterpb.Command_SetCustodians:
+		return e.setCustodians(c.SetCustodians)
+	case *clusterpb.Command_EmptyStore:
+		return e.emptyStore(c.EmptyStore)
 	case *clusterpb.Command_PutTenant:
 		return e.putTenant(c.PutTenant)
 	case *clusterpb.Command_DeleteTenant:

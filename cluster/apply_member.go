@@ -274,7 +274,7 @@ func (e *edit) setStore(st *clusterpb.Store) {
 	e.next.stores = with(e.next.stores, i, found, st)
 }
 
-// lose gives the store up.
+// lose gives the store up, and with it what it kept for others.
 func (e *edit) lose(number uint32) {
 	st := e.next.Store(storeOf(number))
 	if st == nil || st.GetLost() != 0 {
@@ -283,4 +283,5 @@ func (e *edit) lose(number uint32) {
 	next := copyOf(st)
 	next.Lost, next.LostTimeMs = e.rev, e.now
 	e.setStore(next)
+	e.loseCustodian(number)
 }

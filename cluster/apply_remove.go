@@ -28,11 +28,16 @@ func (e *edit) removeMember(c *clusterpb.RemoveMember) (uint64, *clusterpb.Refus
 		}
 		slots += n
 	}
-	e.lose(m.GetStore())
+	emptied := e.next.Store(storeOf(m.GetStore())).GetEmptied() != 0
+	if !emptied {
+		e.lose(m.GetStore())
+	}
 	e.dropMember(m, c.GetForce())
 	e.changed.Members, e.changed.Rings = true, true
 	detail := fmt.Sprintf("store %d left %d slots", m.GetStore(), slots)
-	if c.GetForce() {
+	if emptied {
+		detail = fmt.Sprintf("store %d is %s", m.GetStore(), e.next.Whereabouts(storeOf(m.GetStore())))
+	} else if c.GetForce() {
 		detail = fmt.Sprintf("by force: store %d is lost, with its part of %d slots", m.GetStore(), slots)
 	}
 	e.note("member removed", m.GetName(), detail)
@@ -68,12 +73,15 @@ func (e *edit) checkLeave(m *clusterpb.Member, force bool) *clusterpb.Refusal {
 }
 
 // checkEmpty refuses to let a store go that holds slots, or history that reads
-// may still ask for.
+// may still ask for and that nobody else answers for.
 func (e *edit) checkEmpty(m *clusterpb.Member) *clusterpb.Refusal {
 	st := storeOf(m.GetStore())
 	for _, r := range e.next.AllRings() {
 		if n := r.Table.Held()[st]; n > 0 {
 			return unsafe("", "%s holds %d slots of ring %s, and only a node whose slots have moved away may leave: use --force if it is gone for good", m.GetName(), n, r.Spec.GetName())
+		}
+		if e.next.Store(st).GetEmptied() != 0 {
+			continue
 		}
 		for _, ep := range r.Table.Past() {
 			if ep.Replicas.Has(st) {

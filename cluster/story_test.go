@@ -209,6 +209,10 @@ func command(change proto.Message) *clusterpb.Command {
 		cmd.Change = &clusterpb.Command_CloseEpochs{CloseEpochs: c}
 	case *clusterpb.Expire:
 		cmd.Change = &clusterpb.Command_Expire{Expire: c}
+	case *clusterpb.SetCustodians:
+		cmd.Change = &clusterpb.Command_SetCustodians{SetCustodians: c}
+	case *clusterpb.EmptyStore:
+		cmd.Change = &clusterpb.Command_EmptyStore{EmptyStore: c}
 	case *clusterpb.PutTenant:
 		cmd.Change = &clusterpb.Command_PutTenant{PutTenant: c}
 	case *clusterpb.DeleteTenant:

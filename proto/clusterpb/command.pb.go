@@ -52,6 +52,8 @@ type Command struct {
 	//	*Command_MoveSlots
 	//	*Command_CloseEpochs
 	//	*Command_Expire
+	//	*Command_SetCustodians
+	//	*Command_EmptyStore
 	//	*Command_PutTenant
 	//	*Command_DeleteTenant
 	//	*Command_CreateTenantToken
@@ -251,6 +253,24 @@ func (x *Command) GetExpire() *Expire {
 	return nil
 }
 
+func (x *Command) GetSetCustodians() *SetCustodians {
+	if x != nil {
+		if x, ok := x.Change.(*Command_SetCustodians); ok {
+			return x.SetCustodians
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetEmptyStore() *EmptyStore {
+	if x != nil {
+		if x, ok := x.Change.(*Command_EmptyStore); ok {
+			return x.EmptyStore
+		}
+	}
+	return nil
+}
+
 func (x *Command) GetPutTenant() *PutTenant {
 	if x != nil {
 		if x, ok := x.Change.(*Command_PutTenant); ok {
@@ -352,6 +372,14 @@ type Command_Expire struct {
 	Expire *Expire `protobuf:"bytes,34,opt,name=expire,proto3,oneof"`
 }
 
+type Command_SetCustodians struct {
+	SetCustodians *SetCustodians `protobuf:"bytes,35,opt,name=set_custodians,json=setCustodians,proto3,oneof"`
+}
+
+type Command_EmptyStore struct {
+	EmptyStore *EmptyStore `protobuf:"bytes,36,opt,name=empty_store,json=emptyStore,proto3,oneof"`
+}
+
 type Command_PutTenant struct {
 	PutTenant *PutTenant `protobuf:"bytes,40,opt,name=put_tenant,json=putTenant,proto3,oneof"`
 }
@@ -397,6 +425,10 @@ func (*Command_MoveSlots) isCommand_Change() {}
 func (*Command_CloseEpochs) isCommand_Change() {}
 
 func (*Command_Expire) isCommand_Change() {}
+
+func (*Command_SetCustodians) isCommand_Change() {}
+
+func (*Command_EmptyStore) isCommand_Change() {}
 
 func (*Command_PutTenant) isCommand_Change() {}
 
@@ -1629,11 +1661,129 @@ func (x *PutSettings) GetSettings() *Settings {
 	return nil
 }
 
+// SetCustodians names who takes the blocks of a store that is being emptied, or
+// who has them from now on. Nobody named ends the custody: the blocks go.
+type SetCustodians struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Store      uint32                 `protobuf:"varint,1,opt,name=store,proto3" json:"store,omitempty"`
+	Custodians []uint32               `protobuf:"varint,2,rep,packed,name=custodians,proto3" json:"custodians,omitempty"`
+	// Those that the asker saw; others: the command is refused.
+	Were          []uint32 `protobuf:"varint,3,rep,packed,name=were,proto3" json:"were,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetCustodians) Reset() {
+	*x = SetCustodians{}
+	mi := &file_clusterpb_command_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetCustodians) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetCustodians) ProtoMessage() {}
+
+func (x *SetCustodians) ProtoReflect() protoreflect.Message {
+	mi := &file_clusterpb_command_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetCustodians.ProtoReflect.Descriptor instead.
+func (*SetCustodians) Descriptor() ([]byte, []int) {
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *SetCustodians) GetStore() uint32 {
+	if x != nil {
+		return x.Store
+	}
+	return 0
+}
+
+func (x *SetCustodians) GetCustodians() []uint32 {
+	if x != nil {
+		return x.Custodians
+	}
+	return nil
+}
+
+func (x *SetCustodians) GetWere() []uint32 {
+	if x != nil {
+		return x.Were
+	}
+	return nil
+}
+
+// EmptyStore says that a member on its way out keeps nothing that is nowhere
+// else: its store may leave without being lost.
+type EmptyStore struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Store uint32                 `protobuf:"varint,1,opt,name=store,proto3" json:"store,omitempty"`
+	// Every block was found in the bucket.
+	InBucket      bool `protobuf:"varint,2,opt,name=in_bucket,json=inBucket,proto3" json:"in_bucket,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EmptyStore) Reset() {
+	*x = EmptyStore{}
+	mi := &file_clusterpb_command_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EmptyStore) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EmptyStore) ProtoMessage() {}
+
+func (x *EmptyStore) ProtoReflect() protoreflect.Message {
+	mi := &file_clusterpb_command_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EmptyStore.ProtoReflect.Descriptor instead.
+func (*EmptyStore) Descriptor() ([]byte, []int) {
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *EmptyStore) GetStore() uint32 {
+	if x != nil {
+		return x.Store
+	}
+	return 0
+}
+
+func (x *EmptyStore) GetInBucket() bool {
+	if x != nil {
+		return x.InBucket
+	}
+	return false
+}
+
 var File_clusterpb_command_proto protoreflect.FileDescriptor
 
 const file_clusterpb_command_proto_rawDesc = "" +
 	"\n" +
-	"\x17clusterpb/command.proto\x12\x11muster.cluster.v1\x1a\x15clusterpb/state.proto\"\x8a\v\n" +
+	"\x17clusterpb/command.proto\x12\x11muster.cluster.v1\x1a\x15clusterpb/state.proto\"\x97\f\n" +
 	"\aCommand\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\fR\trequestId\x12.\n" +
@@ -1658,7 +1808,10 @@ const file_clusterpb_command_proto_rawDesc = "" +
 	"\n" +
 	"move_slots\x18  \x01(\v2\x1c.muster.cluster.v1.MoveSlotsH\x00R\tmoveSlots\x12C\n" +
 	"\fclose_epochs\x18! \x01(\v2\x1e.muster.cluster.v1.CloseEpochsH\x00R\vcloseEpochs\x123\n" +
-	"\x06expire\x18\" \x01(\v2\x19.muster.cluster.v1.ExpireH\x00R\x06expire\x12=\n" +
+	"\x06expire\x18\" \x01(\v2\x19.muster.cluster.v1.ExpireH\x00R\x06expire\x12I\n" +
+	"\x0eset_custodians\x18# \x01(\v2 .muster.cluster.v1.SetCustodiansH\x00R\rsetCustodians\x12@\n" +
+	"\vempty_store\x18$ \x01(\v2\x1d.muster.cluster.v1.EmptyStoreH\x00R\n" +
+	"emptyStore\x12=\n" +
 	"\n" +
 	"put_tenant\x18( \x01(\v2\x1c.muster.cluster.v1.PutTenantH\x00R\tputTenant\x12F\n" +
 	"\rdelete_tenant\x18) \x01(\v2\x1f.muster.cluster.v1.DeleteTenantH\x00R\fdeleteTenant\x12V\n" +
@@ -1754,7 +1907,17 @@ const file_clusterpb_command_proto_rawDesc = "" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\"F\n" +
 	"\vPutSettings\x127\n" +
-	"\bsettings\x18\x01 \x01(\v2\x1b.muster.cluster.v1.SettingsR\bsettingsB2Z0github.com/muster-metrics/muster/proto/clusterpbb\x06proto3"
+	"\bsettings\x18\x01 \x01(\v2\x1b.muster.cluster.v1.SettingsR\bsettings\"Y\n" +
+	"\rSetCustodians\x12\x14\n" +
+	"\x05store\x18\x01 \x01(\rR\x05store\x12\x1e\n" +
+	"\n" +
+	"custodians\x18\x02 \x03(\rR\n" +
+	"custodians\x12\x12\n" +
+	"\x04were\x18\x03 \x03(\rR\x04were\"?\n" +
+	"\n" +
+	"EmptyStore\x12\x14\n" +
+	"\x05store\x18\x01 \x01(\rR\x05store\x12\x1b\n" +
+	"\tin_bucket\x18\x02 \x01(\bR\binBucketB2Z0github.com/muster-metrics/muster/proto/clusterpbb\x06proto3"
 
 var (
 	file_clusterpb_command_proto_rawDescOnce sync.Once
@@ -1768,7 +1931,7 @@ func file_clusterpb_command_proto_rawDescGZIP() []byte {
 	return file_clusterpb_command_proto_rawDescData
 }
 
-var file_clusterpb_command_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_clusterpb_command_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_clusterpb_command_proto_goTypes = []any{
 	(*Command)(nil),           // 0: muster.cluster.v1.Command
 	(*InitCluster)(nil),       // 1: muster.cluster.v1.InitCluster
@@ -1791,13 +1954,15 @@ var file_clusterpb_command_proto_goTypes = []any{
 	(*CreateTenantToken)(nil), // 18: muster.cluster.v1.CreateTenantToken
 	(*RevokeTenantToken)(nil), // 19: muster.cluster.v1.RevokeTenantToken
 	(*PutSettings)(nil),       // 20: muster.cluster.v1.PutSettings
-	(*Member)(nil),            // 21: muster.cluster.v1.Member
-	(*Settings)(nil),          // 22: muster.cluster.v1.Settings
-	(*Token)(nil),             // 23: muster.cluster.v1.Token
-	(WriteQuorum)(0),          // 24: muster.cluster.v1.WriteQuorum
-	(TenantState)(0),          // 25: muster.cluster.v1.TenantState
-	(*TenantSpec)(nil),        // 26: muster.cluster.v1.TenantSpec
-	(*TenantToken)(nil),       // 27: muster.cluster.v1.TenantToken
+	(*SetCustodians)(nil),     // 21: muster.cluster.v1.SetCustodians
+	(*EmptyStore)(nil),        // 22: muster.cluster.v1.EmptyStore
+	(*Member)(nil),            // 23: muster.cluster.v1.Member
+	(*Settings)(nil),          // 24: muster.cluster.v1.Settings
+	(*Token)(nil),             // 25: muster.cluster.v1.Token
+	(WriteQuorum)(0),          // 26: muster.cluster.v1.WriteQuorum
+	(TenantState)(0),          // 27: muster.cluster.v1.TenantState
+	(*TenantSpec)(nil),        // 28: muster.cluster.v1.TenantSpec
+	(*TenantToken)(nil),       // 29: muster.cluster.v1.TenantToken
 }
 var file_clusterpb_command_proto_depIdxs = []int32{
 	1,  // 0: muster.cluster.v1.Command.init:type_name -> muster.cluster.v1.InitCluster
@@ -1813,29 +1978,31 @@ var file_clusterpb_command_proto_depIdxs = []int32{
 	11, // 10: muster.cluster.v1.Command.move_slots:type_name -> muster.cluster.v1.MoveSlots
 	13, // 11: muster.cluster.v1.Command.close_epochs:type_name -> muster.cluster.v1.CloseEpochs
 	15, // 12: muster.cluster.v1.Command.expire:type_name -> muster.cluster.v1.Expire
-	16, // 13: muster.cluster.v1.Command.put_tenant:type_name -> muster.cluster.v1.PutTenant
-	17, // 14: muster.cluster.v1.Command.delete_tenant:type_name -> muster.cluster.v1.DeleteTenant
-	18, // 15: muster.cluster.v1.Command.create_tenant_token:type_name -> muster.cluster.v1.CreateTenantToken
-	19, // 16: muster.cluster.v1.Command.revoke_tenant_token:type_name -> muster.cluster.v1.RevokeTenantToken
-	20, // 17: muster.cluster.v1.Command.put_settings:type_name -> muster.cluster.v1.PutSettings
-	21, // 18: muster.cluster.v1.InitCluster.member:type_name -> muster.cluster.v1.Member
-	22, // 19: muster.cluster.v1.InitCluster.settings:type_name -> muster.cluster.v1.Settings
-	23, // 20: muster.cluster.v1.InitCluster.tokens:type_name -> muster.cluster.v1.Token
-	21, // 21: muster.cluster.v1.AddMember.member:type_name -> muster.cluster.v1.Member
-	23, // 22: muster.cluster.v1.CreateToken.token:type_name -> muster.cluster.v1.Token
-	24, // 23: muster.cluster.v1.PutRing.write_quorum:type_name -> muster.cluster.v1.WriteQuorum
-	12, // 24: muster.cluster.v1.PutRing.placement:type_name -> muster.cluster.v1.SlotStep
-	12, // 25: muster.cluster.v1.MoveSlots.steps:type_name -> muster.cluster.v1.SlotStep
-	14, // 26: muster.cluster.v1.CloseEpochs.epochs:type_name -> muster.cluster.v1.EpochKey
-	25, // 27: muster.cluster.v1.PutTenant.state:type_name -> muster.cluster.v1.TenantState
-	26, // 28: muster.cluster.v1.PutTenant.spec:type_name -> muster.cluster.v1.TenantSpec
-	27, // 29: muster.cluster.v1.CreateTenantToken.token:type_name -> muster.cluster.v1.TenantToken
-	22, // 30: muster.cluster.v1.PutSettings.settings:type_name -> muster.cluster.v1.Settings
-	31, // [31:31] is the sub-list for method output_type
-	31, // [31:31] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	21, // 13: muster.cluster.v1.Command.set_custodians:type_name -> muster.cluster.v1.SetCustodians
+	22, // 14: muster.cluster.v1.Command.empty_store:type_name -> muster.cluster.v1.EmptyStore
+	16, // 15: muster.cluster.v1.Command.put_tenant:type_name -> muster.cluster.v1.PutTenant
+	17, // 16: muster.cluster.v1.Command.delete_tenant:type_name -> muster.cluster.v1.DeleteTenant
+	18, // 17: muster.cluster.v1.Command.create_tenant_token:type_name -> muster.cluster.v1.CreateTenantToken
+	19, // 18: muster.cluster.v1.Command.revoke_tenant_token:type_name -> muster.cluster.v1.RevokeTenantToken
+	20, // 19: muster.cluster.v1.Command.put_settings:type_name -> muster.cluster.v1.PutSettings
+	23, // 20: muster.cluster.v1.InitCluster.member:type_name -> muster.cluster.v1.Member
+	24, // 21: muster.cluster.v1.InitCluster.settings:type_name -> muster.cluster.v1.Settings
+	25, // 22: muster.cluster.v1.InitCluster.tokens:type_name -> muster.cluster.v1.Token
+	23, // 23: muster.cluster.v1.AddMember.member:type_name -> muster.cluster.v1.Member
+	25, // 24: muster.cluster.v1.CreateToken.token:type_name -> muster.cluster.v1.Token
+	26, // 25: muster.cluster.v1.PutRing.write_quorum:type_name -> muster.cluster.v1.WriteQuorum
+	12, // 26: muster.cluster.v1.PutRing.placement:type_name -> muster.cluster.v1.SlotStep
+	12, // 27: muster.cluster.v1.MoveSlots.steps:type_name -> muster.cluster.v1.SlotStep
+	14, // 28: muster.cluster.v1.CloseEpochs.epochs:type_name -> muster.cluster.v1.EpochKey
+	27, // 29: muster.cluster.v1.PutTenant.state:type_name -> muster.cluster.v1.TenantState
+	28, // 30: muster.cluster.v1.PutTenant.spec:type_name -> muster.cluster.v1.TenantSpec
+	29, // 31: muster.cluster.v1.CreateTenantToken.token:type_name -> muster.cluster.v1.TenantToken
+	24, // 32: muster.cluster.v1.PutSettings.settings:type_name -> muster.cluster.v1.Settings
+	33, // [33:33] is the sub-list for method output_type
+	33, // [33:33] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_clusterpb_command_proto_init() }
@@ -1858,6 +2025,8 @@ func file_clusterpb_command_proto_init() {
 		(*Command_MoveSlots)(nil),
 		(*Command_CloseEpochs)(nil),
 		(*Command_Expire)(nil),
+		(*Command_SetCustodians)(nil),
+		(*Command_EmptyStore)(nil),
 		(*Command_PutTenant)(nil),
 		(*Command_DeleteTenant)(nil),
 		(*Command_CreateTenantToken)(nil),
@@ -1871,7 +2040,7 @@ func file_clusterpb_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_clusterpb_command_proto_rawDesc), len(file_clusterpb_command_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   21,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

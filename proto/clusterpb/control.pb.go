@@ -389,6 +389,10 @@ type Report struct {
 	StateHash       uint64 `protobuf:"varint,12,opt,name=state_hash,json=stateHash,proto3" json:"state_hash,omitempty"`
 	Address         string `protobuf:"bytes,13,opt,name=address,proto3" json:"address,omitempty"`
 	SamplesAccepted uint64 `protobuf:"varint,14,opt,name=samples_accepted,json=samplesAccepted,proto3" json:"samples_accepted,omitempty"`
+	// Of a node on its way out: the state calls its store emptied, and how far
+	// it has come until then, or why it does not get on and since when.
+	Emptied         bool   `protobuf:"varint,25,opt,name=emptied,proto3" json:"emptied,omitempty"`
+	RemovalProgress string `protobuf:"bytes,26,opt,name=removal_progress,json=removalProgress,proto3" json:"removal_progress,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -519,6 +523,20 @@ func (x *Report) GetSamplesAccepted() uint64 {
 		return x.SamplesAccepted
 	}
 	return 0
+}
+
+func (x *Report) GetEmptied() bool {
+	if x != nil {
+		return x.Emptied
+	}
+	return false
+}
+
+func (x *Report) GetRemovalProgress() string {
+	if x != nil {
+		return x.RemovalProgress
+	}
+	return ""
 }
 
 type HeartbeatRequest struct {
@@ -1240,7 +1258,7 @@ const file_clusterpb_control_proto_rawDesc = "" +
 	"\"\x10\n" +
 	"\x0eBarrierRequest\"-\n" +
 	"\x0fBarrierResponse\x12\x1a\n" +
-	"\brevision\x18\x01 \x01(\x04R\brevision\"\xaa\x03\n" +
+	"\brevision\x18\x01 \x01(\x04R\brevision\"\xef\x03\n" +
 	"\x06Report\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x18\n" +
@@ -1257,7 +1275,9 @@ const file_clusterpb_control_proto_rawDesc = "" +
 	"\n" +
 	"state_hash\x18\f \x01(\x04R\tstateHash\x12\x18\n" +
 	"\aaddress\x18\r \x01(\tR\aaddress\x12)\n" +
-	"\x10samples_accepted\x18\x0e \x01(\x04R\x0fsamplesAccepted\"E\n" +
+	"\x10samples_accepted\x18\x0e \x01(\x04R\x0fsamplesAccepted\x12\x18\n" +
+	"\aemptied\x18\x19 \x01(\bR\aemptied\x12)\n" +
+	"\x10removal_progress\x18\x1a \x01(\tR\x0fremovalProgress\"E\n" +
 	"\x10HeartbeatRequest\x121\n" +
 	"\x06report\x18\x01 \x01(\v2\x19.muster.cluster.v1.ReportR\x06report\"\xa9\x01\n" +
 	"\x11HeartbeatResponse\x12\x19\n" +

@@ -514,8 +514,19 @@ type Store struct {
 	Node        string `protobuf:"bytes,3,opt,name=node,proto3" json:"node,omitempty"`
 	Incarnation uint64 `protobuf:"varint,4,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
 	// Set when the store is given up: its part of history will not come back.
-	Lost          uint64 `protobuf:"varint,5,opt,name=lost,proto3" json:"lost,omitempty"`
-	LostTimeMs    int64  `protobuf:"varint,6,opt,name=lost_time_ms,json=lostTimeMs,proto3" json:"lost_time_ms,omitempty"`
+	Lost       uint64 `protobuf:"varint,5,opt,name=lost,proto3" json:"lost,omitempty"`
+	LostTimeMs int64  `protobuf:"varint,6,opt,name=lost_time_ms,json=lostTimeMs,proto3" json:"lost_time_ms,omitempty"`
+	// Stores whose nodes hold this one's blocks, or are being given them: each
+	// one that has all of them answers for this store.
+	Custodians []uint32 `protobuf:"varint,25,rep,packed,name=custodians,proto3" json:"custodians,omitempty"`
+	// Revision at which it was found empty: appends had ended, all heads were
+	// cut, and every block was in the bucket, with a custodian, or both.
+	Emptied uint64 `protobuf:"varint,26,opt,name=emptied,proto3" json:"emptied,omitempty"`
+	// All its blocks were found in the bucket when it was emptied.
+	InBucket bool `protobuf:"varint,27,opt,name=in_bucket,json=inBucket,proto3" json:"in_bucket,omitempty"`
+	// Revisions at which the custodians were named, in their order: what one was
+	// given before that does not count.
+	Custody       []uint64 `protobuf:"varint,28,rep,packed,name=custody,proto3" json:"custody,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -590,6 +601,34 @@ func (x *Store) GetLostTimeMs() int64 {
 		return x.LostTimeMs
 	}
 	return 0
+}
+
+func (x *Store) GetCustodians() []uint32 {
+	if x != nil {
+		return x.Custodians
+	}
+	return nil
+}
+
+func (x *Store) GetEmptied() uint64 {
+	if x != nil {
+		return x.Emptied
+	}
+	return 0
+}
+
+func (x *Store) GetInBucket() bool {
+	if x != nil {
+		return x.InBucket
+	}
+	return false
+}
+
+func (x *Store) GetCustody() []uint64 {
+	if x != nil {
+		return x.Custody
+	}
+	return nil
 }
 
 // Ring places tenants' series on nodes.
@@ -2342,7 +2381,7 @@ const file_clusterpb_state_proto_rawDesc = "" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x1a\n" +
 	"\brevision\x18\x03 \x01(\x04R\brevision\x12\x17\n" +
 	"\atime_ms\x18\x04 \x01(\x03R\x06timeMs\x12\x16\n" +
-	"\x06forced\x18\x05 \x01(\bR\x06forced\"\x9b\x01\n" +
+	"\x06forced\x18\x05 \x01(\bR\x06forced\"\x8c\x02\n" +
 	"\x05Store\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\fR\x02id\x12\x12\n" +
@@ -2350,7 +2389,13 @@ const file_clusterpb_state_proto_rawDesc = "" +
 	"\vincarnation\x18\x04 \x01(\x04R\vincarnation\x12\x12\n" +
 	"\x04lost\x18\x05 \x01(\x04R\x04lost\x12 \n" +
 	"\flost_time_ms\x18\x06 \x01(\x03R\n" +
-	"lostTimeMs\"\xd8\x02\n" +
+	"lostTimeMs\x12\x1e\n" +
+	"\n" +
+	"custodians\x18\x19 \x03(\rR\n" +
+	"custodians\x12\x18\n" +
+	"\aemptied\x18\x1a \x01(\x04R\aemptied\x12\x1b\n" +
+	"\tin_bucket\x18\x1b \x01(\bR\binBucket\x12\x18\n" +
+	"\acustody\x18\x1c \x03(\x04R\acustody\"\xd8\x02\n" +
 	"\x04Ring\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\x04R\x02id\x12\x18\n" +
