@@ -35,9 +35,9 @@ func TestFenceAnnouncesARevisionWhenOlderSharesHaveLeft(t *testing.T) {
 
 func TestFenceTakesAnotherViewOfTheSameRevision(t *testing.T) {
 	f := newFence()
-	f.set(&View{Revision: 1, NotReady: "replaying"})
+	f.set(&View{Revision: 1, AutoCreate: true})
 	f.set(&View{Revision: 1})
-	if f.view.Load().NotReady != "" || f.announced() != 1 {
+	if f.view.Load().AutoCreate || f.announced() != 1 {
 		t.Error("the second view was ignored")
 	}
 }

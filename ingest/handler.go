@@ -71,15 +71,14 @@ func (i *Ingester) tenant(ctx context.Context, id string) (*View, Tenant, error)
 	if v == nil {
 		return nil, Tenant{}, refusal{http.StatusServiceUnavailable, "not ready: no cluster yet"}
 	}
-	if v.NotReady != "" {
-		return nil, Tenant{}, refusal{http.StatusServiceUnavailable, "not ready: " + v.NotReady}
+	if v.NotReady != nil {
+		if why := v.NotReady(); why != "" {
+			return nil, Tenant{}, refusal{http.StatusServiceUnavailable, "not ready: " + why}
+		}
 	}
 	t, ok := v.Tenant(id)
 	if !ok {
-		if !v.AutoCreate || i.ensure == nil {
-			return nil, t, refusal{http.StatusForbidden, fmt.Sprintf("unknown tenant %q", id)}
-		}
-		if err := i.creating.do(ctx, id, i.create); err != nil {
+		if err := i.meet(ctx, v, id); err != nil {
 			return nil, t, err
 		}
 		v = i.fence.view.Load()
@@ -92,6 +91,25 @@ func (i *Ingester) tenant(ctx context.Context, id string) (*View, Tenant, error)
 	}
 	return v, t, nil
 }
+
+// meet makes sure that a tenant which the view does not know is known to the
+// next one. Whoever guards the door has found the tenant in the newest state, or
+// has found that it may be created: where it may not, this view is behind that
+// state, as it is for a moment while a snapshot is taken over. That is no reason
+// for a sender to drop its samples.
+func (i *Ingester) meet(ctx context.Context, v *View, id string) error {
+	if v.AutoCreate && i.ensure != nil {
+		return i.creating.do(ctx, id, i.create)
+	}
+	if i.fence.await(ctx, lagWait, func(v *View) bool { _, ok := v.Tenant(id); return ok }) {
+		return nil
+	}
+	return refusal{http.StatusServiceUnavailable, fmt.Sprintf("tenant %q is not known to the write path yet: this node is catching up", id)}
+}
+
+// lagWait is how long a write waits for the view to catch up with the state
+// that let it in.
+const lagWait = time.Second
 
 // ensureWait is how long a write waits for its tenant to be created and seen.
 const ensureWait = 5 * time.Second

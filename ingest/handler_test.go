@@ -192,11 +192,31 @@ func TestANodeThatIsNotReadyTakesNothing(t *testing.T) {
 		t.Errorf("without a view: %d", w.Code)
 	}
 	v := b.view(n, 10, tableOf(t, 64, 1, 1, 1, 5), nil)
-	v.NotReady = "clock is 40 s off"
+	why := "clock is 40 s off"
+	v.NotReady = func() string { return why }
 	n.ing.SetView(v)
 	if w := n.post(samplesOf(1, now(), 1)); w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), "40 s off") {
 		t.Errorf("not ready: %d %s", w.Code, w.Body)
 	}
+	why = ""
+	if w := n.post(samplesOf(1, now(), 1)); strings.Contains(w.Body.String(), "not ready: ") {
+		t.Errorf("ready again: %d %s", w.Code, w.Body)
+	}
+}
+
+// TestAViewThatIsBehindRefusesNothingForGood: the door was passed by a newer
+// state than the write path has seen yet. A sender that hears 403 drops what it
+// has.
+func TestAViewThatIsBehindRefusesNothingForGood(t *testing.T) {
+	b := newBed(t, 1, nil)
+	n := b.nodes[0]
+	table := tableOf(t, 64, 1, 1, 1, 5)
+	n.ing.SetView(b.view(n, 10, table, map[string]Tenant{}))
+	if w := n.post(samplesOf(1, now(), 1)); w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" {
+		t.Errorf("an unknown tenant behind the door: %d %s, want 503", w.Code, w.Body)
+	}
+	time.AfterFunc(50*time.Millisecond, func() { n.ing.SetView(b.view(n, 11, table, nil)) })
+	n.mustPost(samplesOf(1, now(), 1), http.StatusNoContent)
 }
 
 func TestASuspendedTenantIsRefused(t *testing.T) {
@@ -214,9 +234,6 @@ func TestAnUnknownTenantIsCreatedOnce(t *testing.T) {
 	n := b.nodes[0]
 	table := tableOf(t, 64, 1, 1, 1, 5)
 	v := b.view(n, 10, table, map[string]Tenant{})
-	n.ing.SetView(v)
-	n.mustPost(samplesOf(1, now(), 1), http.StatusForbidden)
-
 	auto := *v
 	auto.AutoCreate, auto.Revision = true, 11
 	n.ing.SetView(&auto)
@@ -298,7 +315,7 @@ muster_ingest_samples_refused_total{reason="older than out_of_order_window",tena
 # HELP http_requests_total Writes answered.
 # TYPE http_requests_total counter
 http_requests_total{code="400",handler="receive",method="post",tenant="team-a"} 1
-http_requests_total{code="403",handler="receive",method="post",tenant=""} 1
+http_requests_total{code="503",handler="receive",method="post",tenant=""} 1
 `
 	names := []string{"muster_ingest_samples_acknowledged_total", "muster_ingest_samples_refused_total", "http_requests_total"}
 	if err := testutil.GatherAndCompare(reg, strings.NewReader(want), names...); err != nil {

@@ -9,14 +9,17 @@ import (
 
 // View is what the cluster has agreed on at one revision, as far as a write
 // needs it. It is a value: whoever sets it neither changes it nor what its
-// functions answer, ClockOffset excepted. Every request looks at one View only.
+// functions answer, NotReady and ClockOffset excepted. Every request looks at one
+// View only.
 type View struct {
 	// Revision is the revision of the control state that this is a view of.
 	Revision uint64
 	// Self is the store of this node; 0 where it has none in the cluster.
 	Self ring.Store
-	// NotReady is why the write door refuses (503); empty: it serves.
-	NotReady string
+	// NotReady is why the write door refuses (503); "": it serves. It is asked
+	// for each write, and its answer may change while the View is the same; nil:
+	// always "".
+	NotReady func() string
 	// AutoCreate says whether a write of an unknown tenant creates it.
 	AutoCreate bool
 	// Tenant finds a tenant. It is called for each request and each share.

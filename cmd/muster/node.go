@@ -157,7 +157,7 @@ func (n *node) newCluster() (err error) {
 	if err != nil {
 		return err
 	}
-	n.views = newViews(n.folder.store, n.cluster.ClockOffset)
+	n.views = newViews(n.folder.store, n.cluster.ClockOffset, n.ready.refusesWrites)
 	n.ingest = ingest.New(ingest.Config{
 		MaxRequestBytes: n.cfg.MaxRequestBytes, MaxDecodedBytes: n.cfg.MaxDecodedBytes, QuorumTimeout: n.cfg.QuorumTimeout,
 	}, storage{n.tsdb}, n.door, ensurer{n.cluster, n.cfg.Name}, n.log.With("room", "ingest"), n.reg)

@@ -55,13 +55,32 @@ func (r *readiness) failed() []string {
 	if !replayed {
 		lines = append(lines, "tenants' logs are being replayed")
 	}
-	if off := r.node.cluster.ClockOffset(); off > maxClockOffset || off < -maxClockOffset {
-		lines = append(lines, fmt.Sprintf("the clock is %v off the cluster's median", off.Round(time.Second)))
+	if line := r.clock(); line != "" {
+		lines = append(lines, line)
 	}
 	if draining {
 		lines = append(lines, "is stopping")
 	}
 	return lines
+}
+
+// clock is what is wrong with this node's clock.
+func (r *readiness) clock() string {
+	off := r.node.cluster.ClockOffset()
+	if off <= maxClockOffset && off >= -maxClockOffset {
+		return ""
+	}
+	return fmt.Sprintf("the clock of %s is %v off the cluster's median, %v at most are allowed: set it right (is NTP running?)",
+		r.node.cfg.Name, off.Round(time.Second), maxClockOffset)
+}
+
+// refusesWrites is why the write door is shut; "" where it is open. Samples are
+// judged by this node's clock, and acknowledged in its name.
+func (r *readiness) refusesWrites() string {
+	if r.node.cluster.State().Cluster() == nil {
+		return "this node belongs to no cluster yet: run `muster cluster init` or `muster cluster join`"
+	}
+	return r.clock()
 }
 
 // err is nil when the node is ready.

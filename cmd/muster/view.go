@@ -14,11 +14,12 @@ import (
 type views struct {
 	storeID [16]byte
 	clock   func() time.Duration // this node's minus the cluster's
+	refuses func() string        // why the write door is shut; "": it is open
 	rings   map[uint64]*ingest.Ring
 }
 
-func newViews(storeID [16]byte, clock func() time.Duration) *views {
-	return &views{storeID: storeID, clock: clock, rings: map[uint64]*ingest.Ring{}}
+func newViews(storeID [16]byte, clock func() time.Duration, refuses func() string) *views {
+	return &views{storeID: storeID, clock: clock, refuses: refuses, rings: map[uint64]*ingest.Ring{}}
 }
 
 // of is the view of st. It is called in the order of the revisions.
@@ -40,12 +41,10 @@ func (v *views) of(st *cluster.State) *ingest.View {
 		Ring:        func(id uint64) *ingest.Ring { return rings[id] },
 		Store:       func(s ring.Store) (ingest.Peer, bool) { return peerOf(st, s) },
 		ClockOffset: func() time.Duration { return -v.clock() },
+		NotReady:    v.refuses,
 	}
 	if own := st.StoreByID(v.storeID[:]); own != nil && own.GetLost() == 0 {
 		view.Self = ring.Store(own.GetNumber())
-	}
-	if st.Cluster() == nil {
-		view.NotReady = "this node belongs to no cluster yet: run `muster cluster init` or `muster cluster join`"
 	}
 	return view
 }
