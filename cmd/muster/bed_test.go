@@ -47,11 +47,19 @@ type running struct {
 }
 
 // beds are the two sizes that every story of writing and reading runs on: with
-// as many nodes as replicas routing and merging do nothing.
-func beds(t *testing.T, story func(t *testing.T, b *bed)) {
-	for _, nodes := range []int{3, 5} {
-		t.Run(fmt.Sprintf("%d nodes", nodes), func(t *testing.T) {
-			story(t, newBed(t, nodes, 3))
+// as many nodes as replicas routing and merging do nothing. What a story left
+// on the nodes is looked through at its end.
+func beds(t *testing.T, story func(t *testing.T, b *bed), change ...func(*nodeConfig)) {
+	sizes(t, []int{3, 5}, story, change...)
+}
+
+// sizes are other numbers of nodes, where a story needs one more or one less.
+func sizes(t *testing.T, nodes []int, story func(t *testing.T, b *bed), change ...func(*nodeConfig)) {
+	for _, n := range nodes {
+		t.Run(fmt.Sprintf("%d nodes", n), func(t *testing.T) {
+			b := newBed(t, n, 3, change...)
+			story(t, b)
+			b.audit()
 		})
 	}
 }
@@ -84,23 +92,8 @@ func emptyBed(t *testing.T, nodes int, change ...func(*nodeConfig)) *bed {
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	b := &bed{t: t, dir: dir, net: fmt.Sprintf("127.%d.%d", 20+rand.IntN(200), networks.Add(1)%250)}
-	for i := range nodes {
-		cfg := nodeConfig{
-			Name: fmt.Sprintf("n%d", i+1), DataDir: filepath.Join(dir, fmt.Sprintf("n%d", i+1)),
-			Advertise: fmt.Sprintf("%s.%d", b.net, i+1), BlockDuration: 2 * time.Hour, QuorumTimeout: 5 * time.Second,
-			MaxRequestBytes: 32 << 20, MaxDecodedBytes: 128 << 20, TenantHeader: "THANOS-TENANT",
-			StoreTLS: storeTLS{Mode: "off"}, Version: "test", Log: testLog(t, i),
-			Timing: cluster.Timing{
-				Heartbeat: 500 * time.Millisecond, Election: 500 * time.Millisecond, Lease: 400 * time.Millisecond,
-				Report: 200 * time.Millisecond, Round: 200 * time.Millisecond, Stable: 500 * time.Millisecond,
-			},
-		}
-		any := cfg.Advertise + ":0"
-		cfg.Write, cfg.HTTP, cfg.GRPC, cfg.Peer = any, any, any, any
-		for _, f := range change {
-			f(&cfg)
-		}
-		b.nodes = append(b.nodes, &running{cfg: cfg})
+	for range nodes {
+		b.add(change...)
 	}
 	t.Cleanup(func() {
 		for i := range b.nodes {
@@ -108,6 +101,40 @@ func emptyBed(t *testing.T, nodes int, change ...func(*nodeConfig)) *bed {
 		}
 	})
 	return b
+}
+
+// add configures one more node, which does not run yet.
+func (b *bed) add(change ...func(*nodeConfig)) {
+	i := len(b.nodes)
+	cfg := nodeConfig{
+		Name: fmt.Sprintf("n%d", i+1), DataDir: filepath.Join(b.dir, fmt.Sprintf("n%d", i+1)),
+		Advertise: fmt.Sprintf("%s.%d", b.net, i+1), BlockDuration: 2 * time.Hour, QuorumTimeout: 5 * time.Second,
+		MaxRequestBytes: 32 << 20, MaxDecodedBytes: 128 << 20, TenantHeader: "THANOS-TENANT",
+		StoreTLS: storeTLS{Mode: "off"}, Version: "test", Log: testLog(b.t, i),
+		Timing: cluster.Timing{
+			Heartbeat: 500 * time.Millisecond, Election: 500 * time.Millisecond, Lease: 400 * time.Millisecond,
+			Report: 200 * time.Millisecond, Round: 200 * time.Millisecond, Stable: 500 * time.Millisecond,
+		},
+	}
+	any := cfg.Advertise + ":0"
+	cfg.Write, cfg.HTTP, cfg.GRPC, cfg.Peer = any, any, any, any
+	for _, f := range change {
+		f(&cfg)
+	}
+	b.nodes = append(b.nodes, &running{cfg: cfg})
+}
+
+// grow starts one more node and lets it join through the second.
+func (b *bed) grow(change ...func(*nodeConfig)) {
+	b.t.Helper()
+	var made struct {
+		Token string `json:"token"`
+	}
+	require.NoError(b.t, json.Unmarshal([]byte(b.cli(0, "token", "create", "--role", "node", "-o", "json")), &made))
+	b.add(change...)
+	last := len(b.nodes) - 1
+	b.start(last)
+	b.cli(last, "cluster", "join", "--token", made.Token, b.nodes[1].node.door.Addr().String())
 }
 
 // testLog shows a node's warnings where the test fails.

@@ -14,7 +14,11 @@ import (
 )
 
 func TestBodiesThatAreNotRight(t *testing.T) {
-	b := newBed(t, 1, 1)
+	beds(t, bodiesThatAreNotRight)
+}
+
+func bodiesThatAreNotRight(t *testing.T, b *bed) {
+	last := len(b.nodes) - 1
 	now := time.Now().UnixMilli()
 	good := batch("m", 10, now)
 	whole := body(good...)
@@ -46,42 +50,45 @@ func TestBodiesThatAreNotRight(t *testing.T) {
 		{"out of order labels and an empty one", snappy.Encode(nil, unsorted), nil, 204},
 		{"good", snappy.Encode(nil, whole), nil, 204},
 	} {
-		status, text := b.post(0, "a", c.body, c.header...)
+		status, text := b.post(last, "a", c.body, c.header...)
 		require.Equal(t, c.status, status, "%s: %s", c.name, text)
 		if status >= 400 {
 			require.NotEmpty(t, text, c.name)
 		}
 	}
-	require.Equal(t, map[string]float64{"{}": 10}, b.query(0, "-t", "a", "count(m)"))
-	require.Equal(t, map[string]float64{`unsorted{z="1"}`: 1}, b.query(0, "-t", "a", "unsorted"), "the empty label is no label, the others are sorted")
+	for i := range b.nodes {
+		require.Equal(t, map[string]float64{"{}": 10}, b.query(i, "-t", "a", "count(m)"))
+		require.Equal(t, map[string]float64{`unsorted{z="1"}`: 1}, b.query(i, "-t", "a", "unsorted"), "the empty label is no label, the others are sorted")
+	}
 	runtime.GC()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	require.Less(t, m.HeapAlloc, uint64(512<<20), "the node is small again")
+	require.Less(t, m.HeapAlloc, uint64(512<<20), "the nodes are small again")
 }
 
 func TestTenantTokens(t *testing.T) {
-	b := emptyBed(t, 1)
-	b.start(0)
-	b.cli(0, "cluster", "init", "--replication-factor", "1")
-	b.settle()
-	b.cli(0, "tenant", "create", "a")
-	token := string(bytes.TrimSpace([]byte(b.cli(0, "tenant", "token", "create", "a"))))
-	raw := snappy.Encode(nil, body(sample{labels.FromStrings("__name__", "m"), time.Now().UnixMilli(), 1}))
-	for _, c := range []struct {
-		name   string
-		tenant string
-		header []string
-		status int
-	}{
-		{"no credential", "", nil, 401},
-		{"a header is none", "a", nil, 401},
-		{"a wrong token", "", []string{"Authorization", "Bearer x" + token}, 401},
-		{"another tenant's name", "b", []string{"Authorization", "Bearer " + token}, 403},
-		{"the token", "", []string{"Authorization", "Bearer " + token}, 204},
-		{"the token and its tenant", "a", []string{"Authorization", "Bearer " + token}, 204},
-	} {
-		status, text := b.post(0, c.tenant, raw, c.header...)
-		require.Equal(t, c.status, status, "%s: %s", c.name, text)
-	}
+	beds(t, func(t *testing.T, b *bed) {
+		b.cli(0, "settings", "set", "tenant_auth=token")
+		b.cli(1, "tenant", "create", "a")
+		token := string(bytes.TrimSpace([]byte(b.cli(2, "tenant", "token", "create", "a"))))
+		raw := snappy.Encode(nil, body(sample{labels.FromStrings("__name__", "m"), time.Now().UnixMilli(), 1}))
+		for _, c := range []struct {
+			name   string
+			tenant string
+			header []string
+			status int
+		}{
+			{"no credential", "", nil, 401},
+			{"a header is none", "a", nil, 401},
+			{"a wrong token", "", []string{"Authorization", "Bearer x" + token}, 401},
+			{"another tenant's name", "b", []string{"Authorization", "Bearer " + token}, 403},
+			{"the token", "", []string{"Authorization", "Bearer " + token}, 204},
+			{"the token and its tenant", "a", []string{"Authorization", "Bearer " + token}, 204},
+		} {
+			for i := range b.nodes {
+				status, text := b.post(i, c.tenant, raw, c.header...)
+				require.Equal(t, c.status, status, "%s at n%d: %s", c.name, i+1, text)
+			}
+		}
+	})
 }

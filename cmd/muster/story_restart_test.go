@@ -38,8 +38,11 @@ func TestEveryNodeRestarts(t *testing.T) {
 // TestADeletedTenantsDirectoryGoesAfterARestart: the node stopped after it had
 // heard of the deletion and before the directory was gone.
 func TestADeletedTenantsDirectoryGoesAfterARestart(t *testing.T) {
-	b := newBed(t, 1, 1)
-	b.write(0, "a", batch("m", 10, time.Now().UnixMilli())...)
+	beds(t, aDeletedTenantsDirectoryGoes)
+}
+
+func aDeletedTenantsDirectoryGoes(t *testing.T, b *bed) {
+	b.write(0, "a", batch("m", 200, time.Now().UnixMilli())...)
 	dead := tsdb.Key{Tenant: "a", Incarnation: b.nodes[0].node.cluster.State().Tenant("a").GetIncarnation()}
 	path := b.nodes[0].node.tsdb.Path(dead)
 	b.cli(0, "tenant", "delete", "a")
@@ -88,27 +91,30 @@ func (b *bed) queryCount(t *testing.T, i int, now int64) float64 {
 }
 
 func TestWithoutALeaderSamplesAreStillTakenAndRead(t *testing.T) {
-	// Three voters of four nodes... two of them stop: nobody can be elected. A
-	// ring on the two that are left goes on.
-	b := newBed(t, 3, 1)
-	b.cli(0, "ring", "create", "own", "--tenants", "a", "--nodes", "n3", "--replication-factor", "1")
+	beds(t, withoutALeaderSamplesAreStillTakenAndRead)
+}
+
+// withoutALeader...: a ring on one node goes on when all the others are gone.
+func withoutALeaderSamplesAreStillTakenAndRead(t *testing.T, b *bed) {
+	last := len(b.nodes) - 1
+	b.cli(0, "ring", "create", "own", "--tenants", "a", "--nodes", fmt.Sprintf("n%d", last+1), "--replication-factor", "1")
 	b.settle()
 	now := time.Now().UnixMilli()
-	b.write(2, "a", batch("m", 100, now)...)
-	b.stop(0)
-	b.stop(1)
-	b.stop(2)
-	b.start(2) // without anybody to elect it
-	b.eventually("the tenants are open", func() error { return b.nodes[2].node.ready.err() })
-	b.write(2, "a", batch("m", 100, now+1000)...)
-	out, _, code := b.try(2, "query", "-t", "a", "--partial", "-o", "json", fmt.Sprintf(`sum(count_over_time(m[1h] @ %d))`, now/1000+5))
+	b.write(last, "a", batch("m", 100, now)...)
+	for i := range b.nodes {
+		b.stop(i)
+	}
+	b.start(last) // without anybody to elect it
+	b.eventually("the tenants are open", func() error { return b.nodes[last].node.ready.err() })
+	b.write(last, "a", batch("m", 100, now+1000)...)
+	out, _, code := b.try(last, "query", "-t", "a", "--partial", "-o", "json", fmt.Sprintf(`sum(count_over_time(m[1h] @ %d))`, now/1000+5))
 	require.Zero(t, code)
 	require.Contains(t, out, `"200"`)
 	// A tenant that nobody knows cannot be created now, and a change is refused
 	// with the reason.
-	status, _ := b.post(2, "unknown", snappy.Encode(nil, body(batch("m", 1, now)...)))
+	status, _ := b.post(last, "unknown", snappy.Encode(nil, body(batch("m", 1, now)...)))
 	require.Equal(t, 503, status)
-	_, msg, code := b.try(2, "tenant", "create", "new")
+	_, msg, code := b.try(last, "tenant", "create", "new")
 	require.Equal(t, exitNoLeader, code, msg)
 	require.Contains(t, msg, "n1")
 }

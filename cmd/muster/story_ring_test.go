@@ -38,22 +38,15 @@ func TestHardRingKeepsItsTenantsOnItsNodes(t *testing.T) {
 }
 
 func TestNewNodesTakeTheirShareWithoutARefusedWrite(t *testing.T) {
-	b := emptyBed(t, 4)
-	for i := range 3 {
-		b.start(i)
-	}
-	var made struct {
-		JoinTokens []string `json:"join_tokens"`
-	}
-	require.NoError(t, json.Unmarshal([]byte(b.cli(0, "cluster", "init", "--tenant-auth", "header", "--join-tokens", "3", "-o", "json")), &made))
-	for i := 1; i < 3; i++ {
-		b.cli(i, "cluster", "join", "--token", made.JoinTokens[i-1], b.nodes[0].node.door.Addr().String())
-	}
-	b.settle()
+	beds(t, newNodesTakeTheirShare)
+}
+
+func newNodesTakeTheirShare(t *testing.T, b *bed) {
+	old := len(b.nodes)
 	start := time.Now().UnixMilli()
 	b.write(0, "a", batch("m", 400, start)...)
 
-	// Writes go on through the old nodes while the fourth joins and takes over.
+	// Writes go on through the old nodes while another joins and takes over.
 	stop, done := make(chan struct{}), make(chan int64)
 	go func() {
 		n := int64(0)
@@ -65,15 +58,14 @@ func TestNewNodesTakeTheirShareWithoutARefusedWrite(t *testing.T) {
 			default:
 			}
 			n++
-			b.write(int(n%3), "a", batch("m", 400, start+n)...)
+			b.write(int(n)%old, "a", batch("m", 400, start+n)...)
 		}
 	}()
-	b.start(3)
-	b.cli(3, "cluster", "join", "--token", made.JoinTokens[2], b.nodes[1].node.door.Addr().String())
+	b.grow()
 	b.settle()
 	close(stop)
 	rounds := <-done + 1
-	b.write(3, "a", batch("m", 400, start+rounds)...)
+	b.write(old, "a", batch("m", 400, start+rounds)...)
 
 	var show struct {
 		Slots []struct {
@@ -89,8 +81,8 @@ func TestNewNodesTakeTheirShareWithoutARefusedWrite(t *testing.T) {
 		}
 	}
 	counts := slices.Sorted(maps.Values(held))
-	require.Len(t, counts, 4)
-	require.LessOrEqual(t, counts[3]-counts[0], 1, "balance within one slot: %v", held)
+	require.Len(t, counts, old+1)
+	require.LessOrEqual(t, counts[old]-counts[0], 1, "balance within one slot: %v", held)
 	for i := range b.nodes {
 		got := b.query(i, "-t", "a", fmt.Sprintf(`sum(count_over_time(m[1h] @ %d))`, time.Now().Unix()+5))
 		require.Equal(t, map[string]float64{"{}": float64(400 * (rounds + 1))}, got, "every acknowledged sample on n%d", i+1)
@@ -98,15 +90,20 @@ func TestNewNodesTakeTheirShareWithoutARefusedWrite(t *testing.T) {
 }
 
 func TestStoppedNodeIsRemovedByForce(t *testing.T) {
-	b := newBed(t, 4, 3)
+	sizes(t, []int{4, 5}, stoppedNodeIsRemovedByForce)
+}
+
+func stoppedNodeIsRemovedByForce(t *testing.T, b *bed) {
+	last := len(b.nodes) - 1
+	name := fmt.Sprintf("n%d", last+1)
 	now := time.Now().UnixMilli()
-	b.write(3, "a", batch("m", 300, now)...)
-	_, msg, code := b.try(0, "cluster", "remove", "n4")
+	b.write(last, "a", batch("m", 300, now)...)
+	_, msg, code := b.try(0, "cluster", "remove", name)
 	require.NotZero(t, code, "a node that holds slots leaves by force only")
 	require.Contains(t, msg, "--force")
-	b.stop(3)
-	b.eventually("n4 is removed", func() error {
-		_, msg, code := b.try(0, "cluster", "remove", "n4", "--force")
+	b.stop(last)
+	b.eventually(name+" is removed", func() error {
+		_, msg, code := b.try(0, "cluster", "remove", name, "--force")
 		if code != 0 {
 			return fmt.Errorf("exit %d: %s", code, msg)
 		}
@@ -114,13 +111,14 @@ func TestStoppedNodeIsRemovedByForce(t *testing.T) {
 	})
 	b.settle()
 	b.write(0, "a", batch("m", 300, now+1)...)
-	for i := range 3 {
+	for i := range last {
 		require.Equal(t, map[string]float64{"{}": 300}, b.query(i, "-t", "a", "count(m)"))
 	}
-	require.NotContains(t, b.cli(1, "cluster", "status"), "n4 ")
+	require.NotContains(t, b.cli(1, "cluster", "status"), name+" ")
 	// It comes back and is not let in: it finds no leader for a change.
-	b.start(3)
-	_, msg, code = b.try(3, "tenant", "create", "by-a-removed-node")
+	b.start(last)
+	_, msg, code = b.try(last, "tenant", "create", "by-a-removed-node")
 	require.Equal(t, exitNoLeader, code, msg)
 	require.NotContains(t, b.cli(0, "tenant", "list"), "by-a-removed-node")
+	b.stop(last)
 }

@@ -13,12 +13,16 @@ import (
 // deleted, or is one too many, hears that at once, and drops what it has; where
 // tenants are not created by writing at all, that of any unknown one.
 func TestAWriteCreatesNoTenantThatIsNotWanted(t *testing.T) {
-	b := newBed(t, 1, 1)
+	beds(t, aWriteCreatesNoTenantThatIsNotWanted)
+}
+
+func aWriteCreatesNoTenantThatIsNotWanted(t *testing.T, b *bed) {
+	last := len(b.nodes) - 1
 	now := time.Now().UnixMilli()
 	raw := func() []byte { now++; return snappy.Encode(nil, body(batch("m", 3, now)...)) }
 	forbidden := func(tenant, says string) {
 		t.Helper()
-		status, text := b.post(0, tenant, raw())
+		status, text := b.post(last, tenant, raw())
 		require.Equal(t, 403, status, text)
 		require.Contains(t, text, says)
 		_, _, code := b.try(0, "tenant", "show", tenant)
@@ -35,7 +39,7 @@ func TestAWriteCreatesNoTenantThatIsNotWanted(t *testing.T) {
 
 	b.cli(0, "settings", "set", "max_tenants=100", "auto_create_tenants=false")
 	b.eventually("the setting is seen", func() error {
-		if status, text := b.post(0, "stranger", raw()); status != 403 {
+		if status, text := b.post(last, "stranger", raw()); status != 403 {
 			return fmt.Errorf("%d %s", status, text)
 		}
 		return nil
