@@ -90,6 +90,7 @@ func newNodesTakeTheirShare(t *testing.T, b *bed) {
 }
 
 func TestStoppedNodeIsRemovedByForce(t *testing.T) {
+	t.Parallel() // it waits for what does not come, most of the time
 	sizes(t, []int{4, 5}, stoppedNodeIsRemovedByForce)
 }
 
