@@ -96,6 +96,65 @@ func (Refusal_Kind) EnumDescriptor() ([]byte, []int) {
 	return file_clusterpb_control_proto_rawDescGZIP(), []int{2, 0}
 }
 
+type Dismissal_Kind int32
+
+const (
+	Dismissal_DISMISSAL_UNSPECIFIED Dismissal_Kind = 0
+	// Its name was removed.
+	Dismissal_REMOVED Dismissal_Kind = 1
+	// Another data directory has its name.
+	Dismissal_REPLACED Dismissal_Kind = 2
+	// The cluster was recovered by force without it.
+	Dismissal_RECOVERED Dismissal_Kind = 3
+	// No member of that name and incarnation is known.
+	Dismissal_UNKNOWN Dismissal_Kind = 4
+)
+
+// Enum value maps for Dismissal_Kind.
+var (
+	Dismissal_Kind_name = map[int32]string{
+		0: "DISMISSAL_UNSPECIFIED",
+		1: "REMOVED",
+		2: "REPLACED",
+		3: "RECOVERED",
+		4: "UNKNOWN",
+	}
+	Dismissal_Kind_value = map[string]int32{
+		"DISMISSAL_UNSPECIFIED": 0,
+		"REMOVED":               1,
+		"REPLACED":              2,
+		"RECOVERED":             3,
+		"UNKNOWN":               4,
+	}
+)
+
+func (x Dismissal_Kind) Enum() *Dismissal_Kind {
+	p := new(Dismissal_Kind)
+	*p = x
+	return p
+}
+
+func (x Dismissal_Kind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Dismissal_Kind) Descriptor() protoreflect.EnumDescriptor {
+	return file_clusterpb_control_proto_enumTypes[1].Descriptor()
+}
+
+func (Dismissal_Kind) Type() protoreflect.EnumType {
+	return &file_clusterpb_control_proto_enumTypes[1]
+}
+
+func (x Dismissal_Kind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Dismissal_Kind.Descriptor instead.
+func (Dismissal_Kind) EnumDescriptor() ([]byte, []int) {
+	return file_clusterpb_control_proto_rawDescGZIP(), []int{20, 0}
+}
+
 type ProposeRequest struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Command *Command               `protobuf:"bytes,1,opt,name=command,proto3" json:"command,omitempty"`
@@ -393,8 +452,12 @@ type Report struct {
 	// it has come until then, or why it does not get on and since when.
 	Emptied         bool   `protobuf:"varint,25,opt,name=emptied,proto3" json:"emptied,omitempty"`
 	RemovalProgress string `protobuf:"bytes,26,opt,name=removal_progress,json=removalProgress,proto3" json:"removal_progress,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Cluster.incarnation in the node's state.
+	ClusterIncarnation uint64 `protobuf:"varint,30,opt,name=cluster_incarnation,json=clusterIncarnation,proto3" json:"cluster_incarnation,omitempty"`
+	// Rises with each change of `address`, by the node's own count.
+	AddressStamp  int64 `protobuf:"varint,31,opt,name=address_stamp,json=addressStamp,proto3" json:"address_stamp,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Report) Reset() {
@@ -539,6 +602,20 @@ func (x *Report) GetRemovalProgress() string {
 	return ""
 }
 
+func (x *Report) GetClusterIncarnation() uint64 {
+	if x != nil {
+		return x.ClusterIncarnation
+	}
+	return 0
+}
+
+func (x *Report) GetAddressStamp() int64 {
+	if x != nil {
+		return x.AddressStamp
+	}
+	return 0
+}
+
 type HeartbeatRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Report        *Report                `protobuf:"bytes,1,opt,name=report,proto3" json:"report,omitempty"`
@@ -591,8 +668,10 @@ type HeartbeatResponse struct {
 	Members  []*Health `protobuf:"bytes,3,rep,name=members,proto3" json:"members,omitempty"`
 	// Median of the members' clock offsets to the leader, milliseconds.
 	MedianOffsetMs int64 `protobuf:"varint,4,opt,name=median_offset_ms,json=medianOffsetMs,proto3" json:"median_offset_ms,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// The caller takes no part any more.
+	Dismissal     *Dismissal `protobuf:"bytes,30,opt,name=dismissal,proto3" json:"dismissal,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *HeartbeatResponse) Reset() {
@@ -651,6 +730,13 @@ func (x *HeartbeatResponse) GetMedianOffsetMs() int64 {
 		return x.MedianOffsetMs
 	}
 	return 0
+}
+
+func (x *HeartbeatResponse) GetDismissal() *Dismissal {
+	if x != nil {
+		return x.Dismissal
+	}
+	return nil
 }
 
 // Health is the leader's knowledge of one member.
@@ -724,10 +810,11 @@ func (x *Health) GetClockOffsetMs() int64 {
 }
 
 type PingRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	ClusterId     string                 `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state              protoimpl.MessageState `protogen:"open.v1"`
+	ClusterId          string                 `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	ClusterIncarnation uint64                 `protobuf:"varint,30,opt,name=cluster_incarnation,json=clusterIncarnation,proto3" json:"cluster_incarnation,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *PingRequest) Reset() {
@@ -767,13 +854,21 @@ func (x *PingRequest) GetClusterId() string {
 	return ""
 }
 
+func (x *PingRequest) GetClusterIncarnation() uint64 {
+	if x != nil {
+		return x.ClusterIncarnation
+	}
+	return 0
+}
+
 type PingResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
-	Incarnation   uint64                 `protobuf:"varint,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
-	ClusterId     string                 `protobuf:"bytes,3,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state              protoimpl.MessageState `protogen:"open.v1"`
+	Node               string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Incarnation        uint64                 `protobuf:"varint,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	ClusterId          string                 `protobuf:"bytes,3,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	ClusterIncarnation uint64                 `protobuf:"varint,30,opt,name=cluster_incarnation,json=clusterIncarnation,proto3" json:"cluster_incarnation,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *PingResponse) Reset() {
@@ -825,6 +920,13 @@ func (x *PingResponse) GetClusterId() string {
 		return x.ClusterId
 	}
 	return ""
+}
+
+func (x *PingResponse) GetClusterIncarnation() uint64 {
+	if x != nil {
+		return x.ClusterIncarnation
+	}
+	return 0
 }
 
 type HandOverRequest struct {
@@ -1138,8 +1240,10 @@ type JoinResponse struct {
 	Member         *Member   `protobuf:"bytes,5,opt,name=member,proto3" json:"member,omitempty"`
 	Members        []*Member `protobuf:"bytes,6,rep,name=members,proto3" json:"members,omitempty"`
 	Refusal        *Refusal  `protobuf:"bytes,7,opt,name=refusal,proto3" json:"refusal,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Cluster.incarnation.
+	ClusterIncarnation uint64 `protobuf:"varint,30,opt,name=cluster_incarnation,json=clusterIncarnation,proto3" json:"cluster_incarnation,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *JoinResponse) Reset() {
@@ -1221,6 +1325,325 @@ func (x *JoinResponse) GetRefusal() *Refusal {
 	return nil
 }
 
+func (x *JoinResponse) GetClusterIncarnation() uint64 {
+	if x != nil {
+		return x.ClusterIncarnation
+	}
+	return 0
+}
+
+// Announcement is where a node says that its member door is. Of two of one
+// node the one with the greater stamp holds.
+type Announcement struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Incarnation   uint64                 `protobuf:"varint,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Address       string                 `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`
+	Stamp         int64                  `protobuf:"varint,4,opt,name=stamp,proto3" json:"stamp,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Announcement) Reset() {
+	*x = Announcement{}
+	mi := &file_clusterpb_control_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Announcement) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Announcement) ProtoMessage() {}
+
+func (x *Announcement) ProtoReflect() protoreflect.Message {
+	mi := &file_clusterpb_control_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Announcement.ProtoReflect.Descriptor instead.
+func (*Announcement) Descriptor() ([]byte, []int) {
+	return file_clusterpb_control_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *Announcement) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *Announcement) GetIncarnation() uint64 {
+	if x != nil {
+		return x.Incarnation
+	}
+	return 0
+}
+
+func (x *Announcement) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *Announcement) GetStamp() int64 {
+	if x != nil {
+		return x.Stamp
+	}
+	return 0
+}
+
+type GreetRequest struct {
+	state              protoimpl.MessageState `protogen:"open.v1"`
+	Caller             *Announcement          `protobuf:"bytes,1,opt,name=caller,proto3" json:"caller,omitempty"`
+	StoreId            []byte                 `protobuf:"bytes,2,opt,name=store_id,json=storeId,proto3" json:"store_id,omitempty"`
+	ClusterIncarnation uint64                 `protobuf:"varint,3,opt,name=cluster_incarnation,json=clusterIncarnation,proto3" json:"cluster_incarnation,omitempty"`
+	// Where the caller believes the others to be.
+	Known         []*Announcement `protobuf:"bytes,4,rep,name=known,proto3" json:"known,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GreetRequest) Reset() {
+	*x = GreetRequest{}
+	mi := &file_clusterpb_control_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GreetRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GreetRequest) ProtoMessage() {}
+
+func (x *GreetRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_clusterpb_control_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GreetRequest.ProtoReflect.Descriptor instead.
+func (*GreetRequest) Descriptor() ([]byte, []int) {
+	return file_clusterpb_control_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *GreetRequest) GetCaller() *Announcement {
+	if x != nil {
+		return x.Caller
+	}
+	return nil
+}
+
+func (x *GreetRequest) GetStoreId() []byte {
+	if x != nil {
+		return x.StoreId
+	}
+	return nil
+}
+
+func (x *GreetRequest) GetClusterIncarnation() uint64 {
+	if x != nil {
+		return x.ClusterIncarnation
+	}
+	return 0
+}
+
+func (x *GreetRequest) GetKnown() []*Announcement {
+	if x != nil {
+		return x.Known
+	}
+	return nil
+}
+
+type GreetResponse struct {
+	state              protoimpl.MessageState `protogen:"open.v1"`
+	Me                 *Announcement          `protobuf:"bytes,1,opt,name=me,proto3" json:"me,omitempty"`
+	ClusterIncarnation uint64                 `protobuf:"varint,2,opt,name=cluster_incarnation,json=clusterIncarnation,proto3" json:"cluster_incarnation,omitempty"`
+	// For members only.
+	Known []*Announcement `protobuf:"bytes,3,rep,name=known,proto3" json:"known,omitempty"`
+	// The caller takes no part any more.
+	Dismissal     *Dismissal `protobuf:"bytes,4,opt,name=dismissal,proto3" json:"dismissal,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GreetResponse) Reset() {
+	*x = GreetResponse{}
+	mi := &file_clusterpb_control_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GreetResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GreetResponse) ProtoMessage() {}
+
+func (x *GreetResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_clusterpb_control_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GreetResponse.ProtoReflect.Descriptor instead.
+func (*GreetResponse) Descriptor() ([]byte, []int) {
+	return file_clusterpb_control_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *GreetResponse) GetMe() *Announcement {
+	if x != nil {
+		return x.Me
+	}
+	return nil
+}
+
+func (x *GreetResponse) GetClusterIncarnation() uint64 {
+	if x != nil {
+		return x.ClusterIncarnation
+	}
+	return 0
+}
+
+func (x *GreetResponse) GetKnown() []*Announcement {
+	if x != nil {
+		return x.Known
+	}
+	return nil
+}
+
+func (x *GreetResponse) GetDismissal() *Dismissal {
+	if x != nil {
+		return x.Dismissal
+	}
+	return nil
+}
+
+// Dismissal is why a node that was a member takes no part any more.
+type Dismissal struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Kind    Dismissal_Kind         `protobuf:"varint,1,opt,name=kind,proto3,enum=muster.cluster.v1.Dismissal_Kind" json:"kind,omitempty"`
+	Node    string                 `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	Cluster string                 `protobuf:"bytes,3,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	// When it happened; 0: nobody remembers.
+	Revision uint64 `protobuf:"varint,4,opt,name=revision,proto3" json:"revision,omitempty"`
+	TimeMs   int64  `protobuf:"varint,5,opt,name=time_ms,json=timeMs,proto3" json:"time_ms,omitempty"`
+	Actor    string `protobuf:"bytes,6,opt,name=actor,proto3" json:"actor,omitempty"`
+	Forced   bool   `protobuf:"varint,7,opt,name=forced,proto3" json:"forced,omitempty"`
+	// The cluster's, where the node's state is of an older one.
+	ClusterIncarnation uint64 `protobuf:"varint,8,opt,name=cluster_incarnation,json=clusterIncarnation,proto3" json:"cluster_incarnation,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
+}
+
+func (x *Dismissal) Reset() {
+	*x = Dismissal{}
+	mi := &file_clusterpb_control_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Dismissal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Dismissal) ProtoMessage() {}
+
+func (x *Dismissal) ProtoReflect() protoreflect.Message {
+	mi := &file_clusterpb_control_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Dismissal.ProtoReflect.Descriptor instead.
+func (*Dismissal) Descriptor() ([]byte, []int) {
+	return file_clusterpb_control_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *Dismissal) GetKind() Dismissal_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return Dismissal_DISMISSAL_UNSPECIFIED
+}
+
+func (x *Dismissal) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *Dismissal) GetCluster() string {
+	if x != nil {
+		return x.Cluster
+	}
+	return ""
+}
+
+func (x *Dismissal) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *Dismissal) GetTimeMs() int64 {
+	if x != nil {
+		return x.TimeMs
+	}
+	return 0
+}
+
+func (x *Dismissal) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
+func (x *Dismissal) GetForced() bool {
+	if x != nil {
+		return x.Forced
+	}
+	return false
+}
+
+func (x *Dismissal) GetClusterIncarnation() uint64 {
+	if x != nil {
+		return x.ClusterIncarnation
+	}
+	return 0
+}
+
 var File_clusterpb_control_proto protoreflect.FileDescriptor
 
 const file_clusterpb_control_proto_rawDesc = "" +
@@ -1258,7 +1681,7 @@ const file_clusterpb_control_proto_rawDesc = "" +
 	"\"\x10\n" +
 	"\x0eBarrierRequest\"-\n" +
 	"\x0fBarrierResponse\x12\x1a\n" +
-	"\brevision\x18\x01 \x01(\x04R\brevision\"\xef\x03\n" +
+	"\brevision\x18\x01 \x01(\x04R\brevision\"\xc5\x04\n" +
 	"\x06Report\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x18\n" +
@@ -1277,27 +1700,32 @@ const file_clusterpb_control_proto_rawDesc = "" +
 	"\aaddress\x18\r \x01(\tR\aaddress\x12)\n" +
 	"\x10samples_accepted\x18\x0e \x01(\x04R\x0fsamplesAccepted\x12\x18\n" +
 	"\aemptied\x18\x19 \x01(\bR\aemptied\x12)\n" +
-	"\x10removal_progress\x18\x1a \x01(\tR\x0fremovalProgress\"E\n" +
+	"\x10removal_progress\x18\x1a \x01(\tR\x0fremovalProgress\x12/\n" +
+	"\x13cluster_incarnation\x18\x1e \x01(\x04R\x12clusterIncarnation\x12#\n" +
+	"\raddress_stamp\x18\x1f \x01(\x03R\faddressStamp\"E\n" +
 	"\x10HeartbeatRequest\x121\n" +
-	"\x06report\x18\x01 \x01(\v2\x19.muster.cluster.v1.ReportR\x06report\"\xa9\x01\n" +
+	"\x06report\x18\x01 \x01(\v2\x19.muster.cluster.v1.ReportR\x06report\"\xe5\x01\n" +
 	"\x11HeartbeatResponse\x12\x19\n" +
 	"\bclock_ms\x18\x01 \x01(\x03R\aclockMs\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x04R\brevision\x123\n" +
 	"\amembers\x18\x03 \x03(\v2\x19.muster.cluster.v1.HealthR\amembers\x12(\n" +
-	"\x10median_offset_ms\x18\x04 \x01(\x03R\x0emedianOffsetMs\"\x9f\x01\n" +
+	"\x10median_offset_ms\x18\x04 \x01(\x03R\x0emedianOffsetMs\x12:\n" +
+	"\tdismissal\x18\x1e \x01(\v2\x1c.muster.cluster.v1.DismissalR\tdismissal\"\x9f\x01\n" +
 	"\x06Health\x121\n" +
 	"\x06report\x18\x01 \x01(\v2\x19.muster.cluster.v1.ReportR\x06report\x12&\n" +
 	"\x0flast_contact_ms\x18\x02 \x01(\x03R\rlastContactMs\x12\x12\n" +
 	"\x04role\x18\x03 \x01(\tR\x04role\x12&\n" +
-	"\x0fclock_offset_ms\x18\x04 \x01(\x03R\rclockOffsetMs\",\n" +
+	"\x0fclock_offset_ms\x18\x04 \x01(\x03R\rclockOffsetMs\"]\n" +
 	"\vPingRequest\x12\x1d\n" +
 	"\n" +
-	"cluster_id\x18\x01 \x01(\tR\tclusterId\"c\n" +
+	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12/\n" +
+	"\x13cluster_incarnation\x18\x1e \x01(\x04R\x12clusterIncarnation\"\x94\x01\n" +
 	"\fPingResponse\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x1d\n" +
 	"\n" +
-	"cluster_id\x18\x03 \x01(\tR\tclusterId\"(\n" +
+	"cluster_id\x18\x03 \x01(\tR\tclusterId\x12/\n" +
+	"\x13cluster_incarnation\x18\x1e \x01(\x04R\x12clusterIncarnation\"(\n" +
 	"\x0fHandOverRequest\x12\x15\n" +
 	"\x06ca_key\x18\x01 \x01(\fR\x05caKey\"\x12\n" +
 	"\x10HandOverResponse\" \n" +
@@ -1318,7 +1746,7 @@ const file_clusterpb_control_proto_rawDesc = "" +
 	"\rwrite_address\x18\n" +
 	" \x01(\tR\fwriteAddress\x12#\n" +
 	"\rstore_address\x18\v \x01(\tR\fstoreAddress\x12\x16\n" +
-	"\x06weight\x18\f \x01(\rR\x06weight\"\xb9\x02\n" +
+	"\x06weight\x18\f \x01(\rR\x06weight\"\xea\x02\n" +
 	"\fJoinResponse\x12 \n" +
 	"\vcertificate\x18\x01 \x01(\fR\vcertificate\x12'\n" +
 	"\x0fca_certificates\x18\x02 \x01(\fR\x0ecaCertificates\x12\x1d\n" +
@@ -1327,16 +1755,48 @@ const file_clusterpb_control_proto_rawDesc = "" +
 	"\fcluster_name\x18\x04 \x01(\tR\vclusterName\x121\n" +
 	"\x06member\x18\x05 \x01(\v2\x19.muster.cluster.v1.MemberR\x06member\x123\n" +
 	"\amembers\x18\x06 \x03(\v2\x19.muster.cluster.v1.MemberR\amembers\x124\n" +
-	"\arefusal\x18\a \x01(\v2\x1a.muster.cluster.v1.RefusalR\arefusal2\xef\x03\n" +
+	"\arefusal\x18\a \x01(\v2\x1a.muster.cluster.v1.RefusalR\arefusal\x12/\n" +
+	"\x13cluster_incarnation\x18\x1e \x01(\x04R\x12clusterIncarnation\"t\n" +
+	"\fAnnouncement\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12 \n" +
+	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x18\n" +
+	"\aaddress\x18\x03 \x01(\tR\aaddress\x12\x14\n" +
+	"\x05stamp\x18\x04 \x01(\x03R\x05stamp\"\xca\x01\n" +
+	"\fGreetRequest\x127\n" +
+	"\x06caller\x18\x01 \x01(\v2\x1f.muster.cluster.v1.AnnouncementR\x06caller\x12\x19\n" +
+	"\bstore_id\x18\x02 \x01(\fR\astoreId\x12/\n" +
+	"\x13cluster_incarnation\x18\x03 \x01(\x04R\x12clusterIncarnation\x125\n" +
+	"\x05known\x18\x04 \x03(\v2\x1f.muster.cluster.v1.AnnouncementR\x05known\"\xe4\x01\n" +
+	"\rGreetResponse\x12/\n" +
+	"\x02me\x18\x01 \x01(\v2\x1f.muster.cluster.v1.AnnouncementR\x02me\x12/\n" +
+	"\x13cluster_incarnation\x18\x02 \x01(\x04R\x12clusterIncarnation\x125\n" +
+	"\x05known\x18\x03 \x03(\v2\x1f.muster.cluster.v1.AnnouncementR\x05known\x12:\n" +
+	"\tdismissal\x18\x04 \x01(\v2\x1c.muster.cluster.v1.DismissalR\tdismissal\"\xde\x02\n" +
+	"\tDismissal\x125\n" +
+	"\x04kind\x18\x01 \x01(\x0e2!.muster.cluster.v1.Dismissal.KindR\x04kind\x12\x12\n" +
+	"\x04node\x18\x02 \x01(\tR\x04node\x12\x18\n" +
+	"\acluster\x18\x03 \x01(\tR\acluster\x12\x1a\n" +
+	"\brevision\x18\x04 \x01(\x04R\brevision\x12\x17\n" +
+	"\atime_ms\x18\x05 \x01(\x03R\x06timeMs\x12\x14\n" +
+	"\x05actor\x18\x06 \x01(\tR\x05actor\x12\x16\n" +
+	"\x06forced\x18\a \x01(\bR\x06forced\x12/\n" +
+	"\x13cluster_incarnation\x18\b \x01(\x04R\x12clusterIncarnation\"X\n" +
+	"\x04Kind\x12\x19\n" +
+	"\x15DISMISSAL_UNSPECIFIED\x10\x00\x12\v\n" +
+	"\aREMOVED\x10\x01\x12\f\n" +
+	"\bREPLACED\x10\x02\x12\r\n" +
+	"\tRECOVERED\x10\x03\x12\v\n" +
+	"\aUNKNOWN\x10\x042\xef\x03\n" +
 	"\aControl\x12P\n" +
 	"\aPropose\x12!.muster.cluster.v1.ProposeRequest\x1a\".muster.cluster.v1.ProposeResponse\x12P\n" +
 	"\aBarrier\x12!.muster.cluster.v1.BarrierRequest\x1a\".muster.cluster.v1.BarrierResponse\x12V\n" +
 	"\tHeartbeat\x12#.muster.cluster.v1.HeartbeatRequest\x1a$.muster.cluster.v1.HeartbeatResponse\x12G\n" +
 	"\x04Ping\x12\x1e.muster.cluster.v1.PingRequest\x1a\x1f.muster.cluster.v1.PingResponse\x12S\n" +
 	"\bHandOver\x12\".muster.cluster.v1.HandOverRequest\x1a#.muster.cluster.v1.HandOverResponse\x12J\n" +
-	"\x05Renew\x12\x1f.muster.cluster.v1.RenewRequest\x1a .muster.cluster.v1.RenewResponse2O\n" +
+	"\x05Renew\x12\x1f.muster.cluster.v1.RenewRequest\x1a .muster.cluster.v1.RenewResponse2\x9b\x01\n" +
 	"\x04Join\x12G\n" +
-	"\x04Join\x12\x1e.muster.cluster.v1.JoinRequest\x1a\x1f.muster.cluster.v1.JoinResponseB2Z0github.com/muster-metrics/muster/proto/clusterpbb\x06proto3"
+	"\x04Join\x12\x1e.muster.cluster.v1.JoinRequest\x1a\x1f.muster.cluster.v1.JoinResponse\x12J\n" +
+	"\x05Greet\x12\x1f.muster.cluster.v1.GreetRequest\x1a .muster.cluster.v1.GreetResponseB2Z0github.com/muster-metrics/muster/proto/clusterpbb\x06proto3"
 
 var (
 	file_clusterpb_control_proto_rawDescOnce sync.Once
@@ -1350,59 +1810,73 @@ func file_clusterpb_control_proto_rawDescGZIP() []byte {
 	return file_clusterpb_control_proto_rawDescData
 }
 
-var file_clusterpb_control_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_clusterpb_control_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_clusterpb_control_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_clusterpb_control_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_clusterpb_control_proto_goTypes = []any{
 	(Refusal_Kind)(0),         // 0: muster.cluster.v1.Refusal.Kind
-	(*ProposeRequest)(nil),    // 1: muster.cluster.v1.ProposeRequest
-	(*ProposeResponse)(nil),   // 2: muster.cluster.v1.ProposeResponse
-	(*Refusal)(nil),           // 3: muster.cluster.v1.Refusal
-	(*BarrierRequest)(nil),    // 4: muster.cluster.v1.BarrierRequest
-	(*BarrierResponse)(nil),   // 5: muster.cluster.v1.BarrierResponse
-	(*Report)(nil),            // 6: muster.cluster.v1.Report
-	(*HeartbeatRequest)(nil),  // 7: muster.cluster.v1.HeartbeatRequest
-	(*HeartbeatResponse)(nil), // 8: muster.cluster.v1.HeartbeatResponse
-	(*Health)(nil),            // 9: muster.cluster.v1.Health
-	(*PingRequest)(nil),       // 10: muster.cluster.v1.PingRequest
-	(*PingResponse)(nil),      // 11: muster.cluster.v1.PingResponse
-	(*HandOverRequest)(nil),   // 12: muster.cluster.v1.HandOverRequest
-	(*HandOverResponse)(nil),  // 13: muster.cluster.v1.HandOverResponse
-	(*RenewRequest)(nil),      // 14: muster.cluster.v1.RenewRequest
-	(*RenewResponse)(nil),     // 15: muster.cluster.v1.RenewResponse
-	(*JoinRequest)(nil),       // 16: muster.cluster.v1.JoinRequest
-	(*JoinResponse)(nil),      // 17: muster.cluster.v1.JoinResponse
-	(*Command)(nil),           // 18: muster.cluster.v1.Command
-	(*Member)(nil),            // 19: muster.cluster.v1.Member
+	(Dismissal_Kind)(0),       // 1: muster.cluster.v1.Dismissal.Kind
+	(*ProposeRequest)(nil),    // 2: muster.cluster.v1.ProposeRequest
+	(*ProposeResponse)(nil),   // 3: muster.cluster.v1.ProposeResponse
+	(*Refusal)(nil),           // 4: muster.cluster.v1.Refusal
+	(*BarrierRequest)(nil),    // 5: muster.cluster.v1.BarrierRequest
+	(*BarrierResponse)(nil),   // 6: muster.cluster.v1.BarrierResponse
+	(*Report)(nil),            // 7: muster.cluster.v1.Report
+	(*HeartbeatRequest)(nil),  // 8: muster.cluster.v1.HeartbeatRequest
+	(*HeartbeatResponse)(nil), // 9: muster.cluster.v1.HeartbeatResponse
+	(*Health)(nil),            // 10: muster.cluster.v1.Health
+	(*PingRequest)(nil),       // 11: muster.cluster.v1.PingRequest
+	(*PingResponse)(nil),      // 12: muster.cluster.v1.PingResponse
+	(*HandOverRequest)(nil),   // 13: muster.cluster.v1.HandOverRequest
+	(*HandOverResponse)(nil),  // 14: muster.cluster.v1.HandOverResponse
+	(*RenewRequest)(nil),      // 15: muster.cluster.v1.RenewRequest
+	(*RenewResponse)(nil),     // 16: muster.cluster.v1.RenewResponse
+	(*JoinRequest)(nil),       // 17: muster.cluster.v1.JoinRequest
+	(*JoinResponse)(nil),      // 18: muster.cluster.v1.JoinResponse
+	(*Announcement)(nil),      // 19: muster.cluster.v1.Announcement
+	(*GreetRequest)(nil),      // 20: muster.cluster.v1.GreetRequest
+	(*GreetResponse)(nil),     // 21: muster.cluster.v1.GreetResponse
+	(*Dismissal)(nil),         // 22: muster.cluster.v1.Dismissal
+	(*Command)(nil),           // 23: muster.cluster.v1.Command
+	(*Member)(nil),            // 24: muster.cluster.v1.Member
 }
 var file_clusterpb_control_proto_depIdxs = []int32{
-	18, // 0: muster.cluster.v1.ProposeRequest.command:type_name -> muster.cluster.v1.Command
-	3,  // 1: muster.cluster.v1.ProposeResponse.refusal:type_name -> muster.cluster.v1.Refusal
+	23, // 0: muster.cluster.v1.ProposeRequest.command:type_name -> muster.cluster.v1.Command
+	4,  // 1: muster.cluster.v1.ProposeResponse.refusal:type_name -> muster.cluster.v1.Refusal
 	0,  // 2: muster.cluster.v1.Refusal.kind:type_name -> muster.cluster.v1.Refusal.Kind
-	6,  // 3: muster.cluster.v1.HeartbeatRequest.report:type_name -> muster.cluster.v1.Report
-	9,  // 4: muster.cluster.v1.HeartbeatResponse.members:type_name -> muster.cluster.v1.Health
-	6,  // 5: muster.cluster.v1.Health.report:type_name -> muster.cluster.v1.Report
-	19, // 6: muster.cluster.v1.JoinResponse.member:type_name -> muster.cluster.v1.Member
-	19, // 7: muster.cluster.v1.JoinResponse.members:type_name -> muster.cluster.v1.Member
-	3,  // 8: muster.cluster.v1.JoinResponse.refusal:type_name -> muster.cluster.v1.Refusal
-	1,  // 9: muster.cluster.v1.Control.Propose:input_type -> muster.cluster.v1.ProposeRequest
-	4,  // 10: muster.cluster.v1.Control.Barrier:input_type -> muster.cluster.v1.BarrierRequest
-	7,  // 11: muster.cluster.v1.Control.Heartbeat:input_type -> muster.cluster.v1.HeartbeatRequest
-	10, // 12: muster.cluster.v1.Control.Ping:input_type -> muster.cluster.v1.PingRequest
-	12, // 13: muster.cluster.v1.Control.HandOver:input_type -> muster.cluster.v1.HandOverRequest
-	14, // 14: muster.cluster.v1.Control.Renew:input_type -> muster.cluster.v1.RenewRequest
-	16, // 15: muster.cluster.v1.Join.Join:input_type -> muster.cluster.v1.JoinRequest
-	2,  // 16: muster.cluster.v1.Control.Propose:output_type -> muster.cluster.v1.ProposeResponse
-	5,  // 17: muster.cluster.v1.Control.Barrier:output_type -> muster.cluster.v1.BarrierResponse
-	8,  // 18: muster.cluster.v1.Control.Heartbeat:output_type -> muster.cluster.v1.HeartbeatResponse
-	11, // 19: muster.cluster.v1.Control.Ping:output_type -> muster.cluster.v1.PingResponse
-	13, // 20: muster.cluster.v1.Control.HandOver:output_type -> muster.cluster.v1.HandOverResponse
-	15, // 21: muster.cluster.v1.Control.Renew:output_type -> muster.cluster.v1.RenewResponse
-	17, // 22: muster.cluster.v1.Join.Join:output_type -> muster.cluster.v1.JoinResponse
-	16, // [16:23] is the sub-list for method output_type
-	9,  // [9:16] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	7,  // 3: muster.cluster.v1.HeartbeatRequest.report:type_name -> muster.cluster.v1.Report
+	10, // 4: muster.cluster.v1.HeartbeatResponse.members:type_name -> muster.cluster.v1.Health
+	22, // 5: muster.cluster.v1.HeartbeatResponse.dismissal:type_name -> muster.cluster.v1.Dismissal
+	7,  // 6: muster.cluster.v1.Health.report:type_name -> muster.cluster.v1.Report
+	24, // 7: muster.cluster.v1.JoinResponse.member:type_name -> muster.cluster.v1.Member
+	24, // 8: muster.cluster.v1.JoinResponse.members:type_name -> muster.cluster.v1.Member
+	4,  // 9: muster.cluster.v1.JoinResponse.refusal:type_name -> muster.cluster.v1.Refusal
+	19, // 10: muster.cluster.v1.GreetRequest.caller:type_name -> muster.cluster.v1.Announcement
+	19, // 11: muster.cluster.v1.GreetRequest.known:type_name -> muster.cluster.v1.Announcement
+	19, // 12: muster.cluster.v1.GreetResponse.me:type_name -> muster.cluster.v1.Announcement
+	19, // 13: muster.cluster.v1.GreetResponse.known:type_name -> muster.cluster.v1.Announcement
+	22, // 14: muster.cluster.v1.GreetResponse.dismissal:type_name -> muster.cluster.v1.Dismissal
+	1,  // 15: muster.cluster.v1.Dismissal.kind:type_name -> muster.cluster.v1.Dismissal.Kind
+	2,  // 16: muster.cluster.v1.Control.Propose:input_type -> muster.cluster.v1.ProposeRequest
+	5,  // 17: muster.cluster.v1.Control.Barrier:input_type -> muster.cluster.v1.BarrierRequest
+	8,  // 18: muster.cluster.v1.Control.Heartbeat:input_type -> muster.cluster.v1.HeartbeatRequest
+	11, // 19: muster.cluster.v1.Control.Ping:input_type -> muster.cluster.v1.PingRequest
+	13, // 20: muster.cluster.v1.Control.HandOver:input_type -> muster.cluster.v1.HandOverRequest
+	15, // 21: muster.cluster.v1.Control.Renew:input_type -> muster.cluster.v1.RenewRequest
+	17, // 22: muster.cluster.v1.Join.Join:input_type -> muster.cluster.v1.JoinRequest
+	20, // 23: muster.cluster.v1.Join.Greet:input_type -> muster.cluster.v1.GreetRequest
+	3,  // 24: muster.cluster.v1.Control.Propose:output_type -> muster.cluster.v1.ProposeResponse
+	6,  // 25: muster.cluster.v1.Control.Barrier:output_type -> muster.cluster.v1.BarrierResponse
+	9,  // 26: muster.cluster.v1.Control.Heartbeat:output_type -> muster.cluster.v1.HeartbeatResponse
+	12, // 27: muster.cluster.v1.Control.Ping:output_type -> muster.cluster.v1.PingResponse
+	14, // 28: muster.cluster.v1.Control.HandOver:output_type -> muster.cluster.v1.HandOverResponse
+	16, // 29: muster.cluster.v1.Control.Renew:output_type -> muster.cluster.v1.RenewResponse
+	18, // 30: muster.cluster.v1.Join.Join:output_type -> muster.cluster.v1.JoinResponse
+	21, // 31: muster.cluster.v1.Join.Greet:output_type -> muster.cluster.v1.GreetResponse
+	24, // [24:32] is the sub-list for method output_type
+	16, // [16:24] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_clusterpb_control_proto_init() }
@@ -1417,8 +1891,8 @@ func file_clusterpb_control_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_clusterpb_control_proto_rawDesc), len(file_clusterpb_control_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   17,
+			NumEnums:      2,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -329,7 +329,8 @@ var Control_ServiceDesc = grpc.ServiceDesc{
 }
 
 const (
-	Join_Join_FullMethodName = "/muster.cluster.v1.Join/Join"
+	Join_Join_FullMethodName  = "/muster.cluster.v1.Join/Join"
+	Join_Greet_FullMethodName = "/muster.cluster.v1.Join/Greet"
 )
 
 // JoinClient is the client API for Join service.
@@ -337,9 +338,12 @@ const (
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
 // Join is served on ALPN join/1, without a client certificate: the joiner has
-// checked the server against the CA hash in its token.
+// checked the server against the CA hash in its token. Greet alone wants one.
 type JoinClient interface {
 	Join(ctx context.Context, in *JoinRequest, opts ...grpc.CallOption) (*JoinResponse, error)
+	// Greet tells a node that has a certificate of the cluster whether it is a
+	// member still, and members where the others are.
+	Greet(ctx context.Context, in *GreetRequest, opts ...grpc.CallOption) (*GreetResponse, error)
 }
 
 type joinClient struct {
@@ -360,14 +364,27 @@ func (c *joinClient) Join(ctx context.Context, in *JoinRequest, opts ...grpc.Cal
 	return out, nil
 }
 
+func (c *joinClient) Greet(ctx context.Context, in *GreetRequest, opts ...grpc.CallOption) (*GreetResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GreetResponse)
+	err := c.cc.Invoke(ctx, Join_Greet_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // JoinServer is the server API for Join service.
 // All implementations must embed UnimplementedJoinServer
 // for forward compatibility.
 //
 // Join is served on ALPN join/1, without a client certificate: the joiner has
-// checked the server against the CA hash in its token.
+// checked the server against the CA hash in its token. Greet alone wants one.
 type JoinServer interface {
 	Join(context.Context, *JoinRequest) (*JoinResponse, error)
+	// Greet tells a node that has a certificate of the cluster whether it is a
+	// member still, and members where the others are.
+	Greet(context.Context, *GreetRequest) (*GreetResponse, error)
 	mustEmbedUnimplementedJoinServer()
 }
 
@@ -380,6 +397,9 @@ type UnimplementedJoinServer struct{}
 
 func (UnimplementedJoinServer) Join(context.Context, *JoinRequest) (*JoinResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Join not implemented")
+}
+func (UnimplementedJoinServer) Greet(context.Context, *GreetRequest) (*GreetResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Greet not implemented")
 }
 func (UnimplementedJoinServer) mustEmbedUnimplementedJoinServer() {}
 func (UnimplementedJoinServer) testEmbeddedByValue()              {}
@@ -420,6 +440,24 @@ func _Join_Join_Handler(srv interface{}, ctx context.Context, dec func(interface
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Join_Greet_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GreetRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(JoinServer).Greet(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Join_Greet_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(JoinServer).Greet(ctx, req.(*GreetRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Join_ServiceDesc is the grpc.ServiceDesc for Join service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -430,6 +468,10 @@ var Join_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Join",
 			Handler:    _Join_Join_Handler,
+		},
+		{
+			MethodName: "Greet",
+			Handler:    _Join_Greet_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

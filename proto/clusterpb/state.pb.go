@@ -429,12 +429,14 @@ func (x *Member) GetStoreAddress() string {
 
 // RemovedMember keeps a removed name recognisable: it is refused by name.
 type RemovedMember struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Incarnation   uint64                 `protobuf:"varint,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
-	Revision      uint64                 `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
-	TimeMs        int64                  `protobuf:"varint,4,opt,name=time_ms,json=timeMs,proto3" json:"time_ms,omitempty"`
-	Forced        bool                   `protobuf:"varint,5,opt,name=forced,proto3" json:"forced,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Name        string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Incarnation uint64                 `protobuf:"varint,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Revision    uint64                 `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
+	TimeMs      int64                  `protobuf:"varint,4,opt,name=time_ms,json=timeMs,proto3" json:"time_ms,omitempty"`
+	Forced      bool                   `protobuf:"varint,5,opt,name=forced,proto3" json:"forced,omitempty"`
+	// Who removed it.
+	Actor         string `protobuf:"bytes,30,opt,name=actor,proto3" json:"actor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -504,6 +506,13 @@ func (x *RemovedMember) GetForced() bool {
 	return false
 }
 
+func (x *RemovedMember) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
 // Store is the data of one data directory.
 type Store struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -526,7 +535,10 @@ type Store struct {
 	InBucket bool `protobuf:"varint,27,opt,name=in_bucket,json=inBucket,proto3" json:"in_bucket,omitempty"`
 	// Revisions at which the custodians were named, in their order: what one was
 	// given before that does not count.
-	Custody       []uint64 `protobuf:"varint,28,rep,packed,name=custody,proto3" json:"custody,omitempty"`
+	Custody []uint64 `protobuf:"varint,28,rep,packed,name=custody,proto3" json:"custody,omitempty"`
+	// Who gave it up, and the store that took its place where one did.
+	LostActor     string `protobuf:"bytes,30,opt,name=lost_actor,json=lostActor,proto3" json:"lost_actor,omitempty"`
+	ReplacedBy    uint32 `protobuf:"varint,31,opt,name=replaced_by,json=replacedBy,proto3" json:"replaced_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -629,6 +641,20 @@ func (x *Store) GetCustody() []uint64 {
 		return x.Custody
 	}
 	return nil
+}
+
+func (x *Store) GetLostActor() string {
+	if x != nil {
+		return x.LostActor
+	}
+	return ""
+}
+
+func (x *Store) GetReplacedBy() uint32 {
+	if x != nil {
+		return x.ReplacedBy
+	}
+	return 0
 }
 
 // Ring places tenants' series on nodes.
@@ -2375,13 +2401,14 @@ const file_clusterpb_state_proto_rawDesc = "" +
 	" \x01(\x04R\aversion\x12!\n" +
 	"\fhttp_address\x18\v \x01(\tR\vhttpAddress\x12#\n" +
 	"\rwrite_address\x18\f \x01(\tR\fwriteAddress\x12#\n" +
-	"\rstore_address\x18\r \x01(\tR\fstoreAddress\"\x92\x01\n" +
+	"\rstore_address\x18\r \x01(\tR\fstoreAddress\"\xa8\x01\n" +
 	"\rRemovedMember\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x1a\n" +
 	"\brevision\x18\x03 \x01(\x04R\brevision\x12\x17\n" +
 	"\atime_ms\x18\x04 \x01(\x03R\x06timeMs\x12\x16\n" +
-	"\x06forced\x18\x05 \x01(\bR\x06forced\"\x8c\x02\n" +
+	"\x06forced\x18\x05 \x01(\bR\x06forced\x12\x14\n" +
+	"\x05actor\x18\x1e \x01(\tR\x05actor\"\xcc\x02\n" +
 	"\x05Store\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\fR\x02id\x12\x12\n" +
@@ -2395,7 +2422,11 @@ const file_clusterpb_state_proto_rawDesc = "" +
 	"custodians\x12\x18\n" +
 	"\aemptied\x18\x1a \x01(\x04R\aemptied\x12\x1b\n" +
 	"\tin_bucket\x18\x1b \x01(\bR\binBucket\x12\x18\n" +
-	"\acustody\x18\x1c \x03(\x04R\acustody\"\xd8\x02\n" +
+	"\acustody\x18\x1c \x03(\x04R\acustody\x12\x1d\n" +
+	"\n" +
+	"lost_actor\x18\x1e \x01(\tR\tlostActor\x12\x1f\n" +
+	"\vreplaced_by\x18\x1f \x01(\rR\n" +
+	"replacedBy\"\xd8\x02\n" +
 	"\x04Ring\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\x04R\x02id\x12\x18\n" +
