@@ -75,6 +75,10 @@ func (e *edit) carryOut() (uint64, *clusterpb.Refusal) {
 		return e.updateMember(c.UpdateMember)
 	case *clusterpb.Command_RemoveMember:
 		return e.removeMember(c.RemoveMember)
+	case *clusterpb.Command_DrainMember:
+		return e.drainMember(c.DrainMember)
+	case *clusterpb.Command_BeginRemoval:
+		return e.beginRemoval(c.BeginRemoval)
 	case *clusterpb.Command_CreateToken:
 		return e.createToken(c.CreateToken)
 	case *clusterpb.Command_BindToken:

@@ -133,6 +133,8 @@ func takeAddress(to *string, address string) {
 // strangeStore refuses a data directory that belongs to somebody, or did.
 func (e *edit) strangeStore(old *clusterpb.Member, st *clusterpb.Store) *clusterpb.Refusal {
 	switch {
+	case st.GetEmptied() != 0 && e.next.Holder(storeOf(st.GetNumber())) == nil:
+		return refuse(clusterpb.Refusal_DENIED, "store_id", "this data directory was store %d of %s, which was emptied and removed: join with an empty one", st.GetNumber(), st.GetNode())
 	case st.GetLost() != 0:
 		return refuse(clusterpb.Refusal_DENIED, "store_id", "this data directory was given up as store %d of %s: join with an empty one", st.GetNumber(), st.GetNode())
 	case old != nil && st.GetNumber() == old.GetStore():
@@ -205,6 +207,9 @@ func (e *edit) updateMember(c *clusterpb.UpdateMember) (uint64, *clusterpb.Refus
 	)
 	if r != nil {
 		return 0, r
+	}
+	if next.GetWeight() != old.GetWeight() || next.GetZone() != old.GetZone() {
+		next.Weighed = e.rev
 	}
 	return e.updated(old, next, "member changed", differences(old, next))
 }

@@ -17,8 +17,16 @@ func (e *edit) removeMember(c *clusterpb.RemoveMember) (uint64, *clusterpb.Refus
 	if r != nil {
 		return 0, r
 	}
+	if !c.GetForce() && m.GetState() != clusterpb.MemberState_REMOVING {
+		return 0, unsafe("", "the removal of %s has not begun: its slots and its data have to leave it first", m.GetName())
+	}
 	if r := e.checkLeave(m, c.GetForce()); r != nil {
 		return 0, r
+	}
+	if !c.GetForce() {
+		if r := e.checkEmpty(m); r != nil {
+			return 0, r
+		}
 	}
 	slots := 0
 	for _, old := range e.next.Rings() {
@@ -63,13 +71,10 @@ func (e *edit) checkLeave(m *clusterpb.Member, force bool) *clusterpb.Refusal {
 			continue
 		}
 		if n := len(e.next.Eligible(r)) - 1; n < r.RF() {
-			return unsafe("", "ring %s would have %d nodes for %d replicas: lower its replication factor first, or, if %s is gone for good, use --force", r.Spec.GetName(), n, r.RF(), m.GetName())
+			return unsafe("", "ring %s would have %d nodes for %d replicas: lower its replication factor first, `muster ring set %s --replication-factor %d`, or, if %s is gone for good, use --force", r.Spec.GetName(), n, r.RF(), r.Spec.GetName(), max(n, 1), m.GetName())
 		}
 	}
-	if force {
-		return nil
-	}
-	return e.checkEmpty(m)
+	return nil
 }
 
 // checkEmpty refuses to let a store go that holds slots, or history that reads
@@ -78,14 +83,14 @@ func (e *edit) checkEmpty(m *clusterpb.Member) *clusterpb.Refusal {
 	st := storeOf(m.GetStore())
 	for _, r := range e.next.AllRings() {
 		if n := r.Table.Held()[st]; n > 0 {
-			return unsafe("", "%s holds %d slots of ring %s, and only a node whose slots have moved away may leave: use --force if it is gone for good", m.GetName(), n, r.Spec.GetName())
+			return unsafe("", "%s holds %d slots of ring %s still", m.GetName(), n, r.Spec.GetName())
 		}
 		if e.next.Store(st).GetEmptied() != 0 {
 			continue
 		}
 		for _, ep := range r.Table.Past() {
 			if ep.Replicas.Has(st) {
-				return unsafe("", "%s held slots of ring %s until revision %d, and reads may still ask it for that time: use --force if it is gone for good", m.GetName(), r.Spec.GetName(), ep.To)
+				return unsafe("", "%s held slots of ring %s until revision %d, reads may ask for that time, and nobody else answers yet", m.GetName(), r.Spec.GetName(), ep.To)
 			}
 		}
 	}

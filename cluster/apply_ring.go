@@ -87,6 +87,8 @@ func (e *edit) checkNodes(c *clusterpb.PutRing) *clusterpb.Refusal {
 		switch {
 		case e.next.Member(n) == nil:
 			return invalid("nodes", "%s is no member: `muster cluster members` lists them", quote(n))
+		case e.next.Member(n).GetState() == clusterpb.MemberState_REMOVING:
+			return invalid("nodes", "%s is being removed: leave it out", n)
 		case seen[n]:
 			return invalid("nodes", "%s is named twice", quote(n))
 		}

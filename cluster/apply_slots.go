@@ -93,7 +93,7 @@ func (e *edit) checkStep(r *Ring, s *clusterpb.SlotStep, may map[ring.Store]bool
 		return none, invalid("steps", "slot %d: one replica may change in a step, not %d", slot, max(come, gone))
 	case set.Len() > r.RF() && set.Len() > old.Replicas.Len():
 		return none, invalid("steps", "slot %d: %d replicas in a ring with replication factor %d", slot, set.Len(), r.RF())
-	case set.Len() < old.Replicas.Len() && set.Len() < int(s.GetQuorum()) && !e.onlyLost(old.Replicas, set):
+	case set.Len() < old.Replicas.Len() && set.Len() < int(s.GetQuorum()) && !onlyLost(&e.next, old.Replicas, set):
 		return none, unsafe("steps", "slot %d would fall below its quorum %d", slot, s.GetQuorum())
 	case !r.Table.Settled(int(slot)):
 		return none, unsafe("steps", "slot %d has an epoch that is not closed yet", slot)
@@ -103,9 +103,9 @@ func (e *edit) checkStep(r *Ring, s *clusterpb.SlotStep, may map[ring.Store]bool
 
 // onlyLost says whether the stores that leave the slot are lost: no write can
 // count on them anyway.
-func (e *edit) onlyLost(old, next ring.Set) bool {
+func onlyLost(s *State, old, next ring.Set) bool {
 	for i := range old.Len() {
-		if st := old.At(i); !next.Has(st) && !e.next.Lost(st) {
+		if st := old.At(i); !next.Has(st) && !s.Lost(st) {
 			return false
 		}
 	}

@@ -21,6 +21,8 @@ type candidate struct {
 	Leader     bool
 	// Active says that it was made active: joining nodes get no vote.
 	Active bool
+	// Leaving says that it is being removed: another votes in its place.
+	Leaving bool
 	// Stable says that it was heard without a break for long enough, and
 	// follows the log.
 	Stable bool
@@ -54,7 +56,7 @@ func chooseVoter(all []candidate) (promote, demote string) {
 		if c.Voter {
 			voters++
 		}
-		if c.Voter && !c.Silent {
+		if c.Voter && !c.Silent && !c.Leaving {
 			heard++
 			zones[c.Zone]++
 		}
@@ -87,13 +89,22 @@ func newcomer(all []candidate, zones map[string]int) *candidate {
 // crowded says whether a voter who does not lead shares a zone with another.
 func crowded(all []candidate, zones map[string]int) bool {
 	return slices.ContainsFunc(all, func(c candidate) bool {
-		return c.Voter && !c.Silent && !c.Leader && zones[c.Zone] > 1
+		return c.Voter && !c.Silent && !c.Leaving && !c.Leader && zones[c.Zone] > 1
 	})
 }
 
-// surplus is the voter to lose its vote: a silent one, else one of the zone
-// with the most; never the leader.
+// surplus is the voter to lose its vote: one that is being removed, else a
+// silent one, else one of the zone with the most; never the leader. While a
+// leader is being removed it is nobody: it hands over first.
 func surplus(all []candidate, zones map[string]int) string {
+	for _, c := range all {
+		if c.Voter && c.Leaving && !c.Leader {
+			return c.Name
+		}
+	}
+	if slices.ContainsFunc(all, func(c candidate) bool { return c.Leader && c.Leaving }) {
+		return ""
+	}
 	var worst *candidate
 	for i := range all {
 		c := &all[i]
@@ -129,7 +140,7 @@ func (n *Node) candidates(e *engine, servers []raft.Server, now time.Time) []can
 		}
 		c := candidate{
 			Name: m.GetName(), Zone: m.GetZone(), Voter: voter, Active: eligible(m),
-			Leader: serverOf(st, m) == e.local,
+			Leader: serverOf(st, m) == e.local, Leaving: m.GetState() == clusterpb.MemberState_REMOVING,
 		}
 		heard := began
 		if h, ok := n.health.Of(m); ok {

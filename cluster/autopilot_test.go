@@ -9,12 +9,12 @@ import (
 )
 
 // node writes a candidate: flags are v(oter), l(eader), s(table), x (silent),
-// j(oining).
+// j(oining), r(emoving).
 func node(name, zone, flags string) candidate {
 	has := func(f byte) bool { return slices.Contains([]byte(flags), f) }
 	return candidate{
 		Name: name, Zone: zone, Voter: has('v') || has('l'), Leader: has('l'),
-		Active: !has('j'), Stable: has('s') || has('l'), Silent: has('x'),
+		Active: !has('j') && !has('r'), Leaving: has('r'), Stable: has('s') || has('l'), Silent: has('x'),
 	}
 }
 
@@ -37,6 +37,11 @@ func TestVotersAreChosenOneChangeAtATime(t *testing.T) {
 		{"and loses its vote", []candidate{node("a", "", "l"), node("b", "", "vs"), node("c", "", "vx"), node("d", "", "vs")}, "", "c"},
 		{"a silent voter nobody can replace", []candidate{node("a", "", "l"), node("b", "", "vs"), node("c", "", "vx")}, "", ""},
 		{"the leader keeps its vote", []candidate{node("d", "x", "l"), node("a", "x", "vs"), node("b", "y", "vs"), node("c", "y", "vs")}, "", "c"},
+		{"another votes for one that leaves", []candidate{node("a", "", "l"), node("b", "", "vs"), node("c", "", "vsr"), node("d", "", "s")}, "d", ""},
+		{"and it gives its vote up", []candidate{node("a", "", "l"), node("b", "", "vs"), node("c", "", "vsr"), node("d", "", "vs")}, "", "c"},
+		{"one that leaves gets no vote", []candidate{node("a", "", "l"), node("b", "", "sr"), node("c", "", "vs")}, "", ""},
+		{"three become two", []candidate{node("a", "", "l"), node("b", "", "vs"), node("c", "", "vsr")}, "", "c"},
+		{"a leader that leaves hands over first", []candidate{node("a", "", "lr"), node("b", "", "vs"), node("c", "", "vs")}, "", ""},
 	} {
 		promote, demote := chooseVoter(slices.Clone(c.nodes))
 		if promote != c.promote || demote != c.demote {

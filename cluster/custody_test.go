@@ -20,7 +20,10 @@ func (h *story) leave(name string) ring.Store {
 func (h *story) setState(name string, to clusterpb.MemberState) {
 	e := &edit{next: *h.state, rev: h.rev}
 	m := copyOf(h.state.Member(name))
-	m.State = to
+	m.State, m.Departure, m.Version = to, nil, h.rev
+	if to == clusterpb.MemberState_REMOVING {
+		m.Departure = &clusterpb.Departure{Revision: h.rev}
+	}
 	e.setMember(m)
 	h.state = &e.next
 }

@@ -152,5 +152,5 @@ func (n *Node) fleeFullDisk(ctx context.Context, e *engine) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, n.cfg.Timing.Wait)
 	defer cancel()
-	return n.transfer(ctx, "", tightBytes)
+	return n.transfer(ctx, handOver{room: tightBytes})
 }

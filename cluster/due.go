@@ -1,10 +1,13 @@
 package cluster
 
-import "github.com/muster-metrics/muster/ring"
+import (
+	"github.com/muster-metrics/muster/proto/clusterpb"
+	"github.com/muster-metrics/muster/ring"
+)
 
 // follows is the newest revision at which a member became active in the ring or
 // was removed, and the newest at which an operator changed what a plan depends
-// on. Slots follow the former by themselves, the latter only when asked to.
+// on: the ring, weights, zones. Slots follow the former by themselves, the latter only when asked to.
 func follows(st *State, r *Ring) (members, operator uint64) {
 	operator = r.Spec.GetVersion()
 	for _, m := range st.Members() {
@@ -12,8 +15,8 @@ func follows(st *State, r *Ring) (members, operator uint64) {
 			continue
 		}
 		members = max(members, m.GetActivated())
-		if m.GetVersion() > m.GetActivated() {
-			operator = max(operator, m.GetVersion())
+		if m.GetWeighed() > m.GetActivated() {
+			operator = max(operator, m.GetWeighed())
 		}
 	}
 	for _, m := range st.RemovedMembers() {
@@ -36,10 +39,20 @@ func brokenPromise(st *State, r *Ring) bool {
 
 // isDue says whether the ring's slots move without being asked to: after a node
 // has joined or was removed, which done tells that they have followed already,
-// and where the ring has not what it promises.
+// while one is leaving, and where the ring has not what it promises.
 func isDue(st *State, r *Ring, done uint64) bool {
 	members, operator := follows(st, r)
-	return brokenPromise(st, r) || members > operator && members > done
+	return brokenPromise(st, r) || deserted(st, r) || members > operator && members > done
+}
+
+// deserted says whether a member that is being removed holds slots of the ring.
+func deserted(st *State, r *Ring) bool {
+	for _, m := range st.Members() {
+		if m.GetState() == clusterpb.MemberState_REMOVING && r.Table.Held()[storeOf(m.GetStore())] > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // away counts the slots that have not their target or not the ring's quorum.

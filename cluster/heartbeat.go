@@ -204,6 +204,7 @@ func (n *Node) ownReport(now time.Time) *clusterpb.Report {
 		Ready:     true,
 		Address:   n.cfg.Advertise(),
 		Announced: applied,
+		Process:   n.process,
 	}
 	if st.Revision() == applied {
 		r.StateHash = st.Hash()

@@ -102,6 +102,7 @@ func (n *Node) round(ctx context.Context, e *engine) {
 		{"choose voters", n.chooseVoters},
 		{"close epochs", n.closeEnded},
 		{"move slots", n.moveSlots},
+		{"let members go", n.tendDepartures},
 		{"compare states", n.compareStates},
 	} {
 		if ctx.Err() != nil {

@@ -116,10 +116,6 @@ func TestUpdateMember(t *testing.T) {
 func TestRemoveByForceTakesTheStoreOutOfEverything(t *testing.T) {
 	h := created(t, 3, 3)
 	h.do(&clusterpb.PutRing{Name: "hard", Tenants: []string{"a"}, ReplicationFactor: 2, Nodes: []string{"n1", "n2", "n3"}, Slots: 8})
-	r := h.refused(clusterpb.Refusal_UNSAFE, "", &clusterpb.RemoveMember{Name: "n3"})
-	if !strings.Contains(r.GetMessage(), "replication factor") {
-		t.Fatalf("refused with %q", r.GetMessage())
-	}
 	held := h.state.Ring(DefaultRing).Table.Held()[3] + h.state.Ring("hard").Table.Held()[3]
 	h.do(&clusterpb.RemoveMember{Name: "n3", Force: true})
 	for _, r := range h.state.Rings() {
@@ -173,25 +169,11 @@ func TestTheLastNodeStays(t *testing.T) {
 	h.do(nodeToken("join-n2", h.now+hour))
 	h.do(joining("n2", "n2/a", false))
 	h.refused(clusterpb.Refusal_UNSAFE, "", &clusterpb.RemoveMember{Name: "n1", Force: true})
+	h.do(&clusterpb.BeginRemoval{Name: "n2"})
 	h.do(&clusterpb.RemoveMember{Name: "n2"}) // it has never held anything
 	if len(h.state.Members()) != 1 || h.state.Removed("n2").GetForced() {
 		t.Fatalf("members %v", h.state.Members())
 	}
-}
-
-func TestANodeWithSlotsOrHistoryLeavesByForceOnly(t *testing.T) {
-	h := created(t, 1, 2)
-	h.refused(clusterpb.Refusal_UNSAFE, "", &clusterpb.RemoveMember{Name: "n1"})
-	h.do(&clusterpb.PutRing{Name: DefaultRing, ReplicationFactor: 1, Nodes: []string{"n2"}})
-	h.spread(DefaultRing)
-	r := h.refused(clusterpb.Refusal_UNSAFE, "", &clusterpb.RemoveMember{Name: "n1"})
-	if !strings.Contains(r.GetMessage(), "held slots") {
-		t.Fatalf("refused with %q", r.GetMessage())
-	}
-	h.refused(clusterpb.Refusal_UNSAFE, "", &clusterpb.RemoveMember{Name: "n2", Force: true}) // alone in the ring's list
-	h.now += 20 * day
-	h.do(&clusterpb.Expire{EpochsBeforeMs: h.now - day})
-	h.do(&clusterpb.RemoveMember{Name: "n1"})
 }
 
 func TestRemovedNamesAreBounded(t *testing.T) {

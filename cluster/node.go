@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -52,7 +53,10 @@ type Node struct {
 	joins   *grpc.Server
 
 	transferring atomic.Bool
-	collectors   []prometheus.Collector
+	failed       atomic.Pointer[lastTransfer]
+	// process is a random number of this Node, told in its reports.
+	process    uint64
+	collectors []prometheus.Collector
 }
 
 // New keeps cfg; nothing runs and nothing is read.
@@ -74,6 +78,7 @@ func New(cfg Config) (*Node, error) {
 		reporting: newBell(),
 		rounds:    newBell(),
 		planned:   newPlanned(),
+		process:   rand.Uint64() | 1, // 0 is no process
 	}
 	n.log = n.cfg.Log
 	n.ctx, n.end = context.WithCancel(context.Background())

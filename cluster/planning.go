@@ -106,7 +106,7 @@ func (n *Node) moveSlots(ctx context.Context, e *engine) error {
 			n.arrived(st, r)
 			continue
 		}
-		steps := stepsOf(r, target, may)
+		steps := stepsOf(st, r, target, may)
 		if len(steps) == 0 {
 			continue
 		}
@@ -118,13 +118,18 @@ func (n *Node) moveSlots(ctx context.Context, e *engine) error {
 	return nil
 }
 
-// stepsOf are the next steps that give no slot to a store that may not gain.
-func stepsOf(r *Ring, target []ring.Set, may map[ring.Store]bool) []ring.Step {
+// stepsOf are the next steps that give no slot to a store that may not gain, and
+// take none from a store that is not lost where nobody is there to replace it:
+// then the ring has too few nodes, and whoever wants to leave waits.
+func stepsOf(st *State, r *Ring, target []ring.Set, may map[ring.Store]bool) []ring.Step {
 	steps := ring.NextSteps(r.Table, target, r.Quorum())
 	return slices.DeleteFunc(steps, func(s ring.Step) bool {
 		old := r.Table.At(s.Slot).Replicas
+		if s.Replicas.Len() < min(old.Len(), r.RF()) && !onlyLost(st, old, s.Replicas) {
+			return true
+		}
 		for i := range s.Replicas.Len() {
-			if st := s.Replicas.At(i); !old.Has(st) && !may[st] {
+			if to := s.Replicas.At(i); !old.Has(to) && !may[to] {
 				return true
 			}
 		}
@@ -219,7 +224,7 @@ func (n *Node) Rebalance(ctx context.Context, name string) error {
 		if away(r, goal.target) == 0 {
 			return nil
 		}
-		if err := n.rebalanceStep(ctx, r, stepsOf(r, goal.target, n.mayGain(st))); err != nil {
+		if err := n.rebalanceStep(ctx, r, stepsOf(st, r, goal.target, n.mayGain(st))); err != nil {
 			return fmt.Errorf("rebalance ring %s: %w", name, err)
 		}
 	}

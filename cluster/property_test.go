@@ -102,7 +102,7 @@ func anyChange(rt *rapid.T, s *State, now int64) proto.Message {
 		}
 		return &clusterpb.TenantSpec{OutOfOrderWindowMs: number("ooo"), FutureWindowMs: number("future"), Limits: &clusterpb.Limits{Exemplars: number("exemplars")}}
 	}
-	switch rapid.IntRange(0, 21).Draw(rt, "change") {
+	switch rapid.IntRange(0, 24).Draw(rt, "change") {
 	case 0:
 		return initCluster("n1", rapid.Uint32Range(0, 6).Draw(rt, "rf"))
 	case 1, 2:
@@ -118,6 +118,10 @@ func anyChange(rt *rapid.T, s *State, now int64) proto.Message {
 		return &clusterpb.UpdateMember{Name: node(), Weight: ref(rapid.Uint32Range(0, 300).Draw(rt, "weight")), Zone: ref(pick("zone", "", "a", "?"))}
 	case 6:
 		return &clusterpb.RemoveMember{Name: node(), Force: rapid.Bool().Draw(rt, "force")}
+	case 21, 22:
+		return &clusterpb.DrainMember{Name: node(), Undo: rapid.Bool().Draw(rt, "undo"), Process: rapid.Uint64Range(0, 2).Draw(rt, "process")}
+	case 23:
+		return &clusterpb.BeginRemoval{Name: node(), Cancel: rapid.Bool().Draw(rt, "cancel"), BucketIsEnough: rapid.Bool().Draw(rt, "enough"), Reason: pick("reason", "", "old\xff", "disk")}
 	case 7, 8:
 		return nodeToken(id(), now+rapid.Int64Range(-1, 5*hour).Draw(rt, "life"))
 	case 9:
@@ -221,6 +225,8 @@ func everyChange() []proto.Message {
 		&clusterpb.ActivateMember{Name: "n1", Incarnation: 11},
 		&clusterpb.UpdateMember{Name: "n1", Weight: ref(uint32(50)), Zone: ref("b"), Address: ref("h:1")},
 		&clusterpb.RemoveMember{Name: "n3", Force: true},
+		&clusterpb.DrainMember{Name: "n1", Reason: "disk", Process: 7},
+		&clusterpb.BeginRemoval{Name: "n1", BucketIsEnough: true, Reason: "old"},
 		nodeToken("node", testTime+day),
 		&clusterpb.BindToken{Id: "join-n2", Name: "n2", KeyHash: hashOf("k")},
 		&clusterpb.RevokeToken{Id: "join-n2"},
@@ -234,6 +240,8 @@ func everyChange() []proto.Message {
 		&clusterpb.CreateTenantToken{Tenant: "a", Token: &clusterpb.TenantToken{Id: "t", Hash: hashOf("t")}},
 		&clusterpb.RevokeTenantToken{Tenant: "a", Id: "t"},
 		&clusterpb.PutSettings{Settings: DefaultSettings()},
+		&clusterpb.SetCustodians{Store: 1, Custodians: []uint32{2}},
+		&clusterpb.EmptyStore{Store: 1, InBucket: true},
 	}
 }
 

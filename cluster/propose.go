@@ -98,7 +98,7 @@ func (n *Node) attempt(ctx context.Context, cmd *clusterpb.Command) (*clusterpb.
 
 // lead makes a change as the leader and waits for the live nodes.
 func (n *Node) lead(ctx context.Context, e *engine, cmd *clusterpb.Command) (*clusterpb.ProposeResponse, error) {
-	if refusal := n.unsafeNow(cmd); refusal != nil {
+	if refusal := n.unsafeNow(e, cmd); refusal != nil {
 		return &clusterpb.ProposeResponse{Refusal: refusal}, nil
 	}
 	res, err := commitPlaced(cmd,
@@ -138,29 +138,6 @@ func activeMembers(st *State) []*clusterpb.Member {
 		}
 	}
 	return out
-}
-
-// unsafeNow refuses what only the leader's memory of its members can tell.
-func (n *Node) unsafeNow(cmd *clusterpb.Command) *clusterpb.Refusal {
-	if r := n.noRoom(); r != nil {
-		return r
-	}
-	rm := cmd.GetRemoveMember()
-	if rm == nil || !rm.GetForce() {
-		return nil
-	}
-	m := n.State().Member(rm.GetName())
-	switch now := time.Now(); {
-	case m == nil:
-		return nil
-	case n.health.Live(m, now):
-		return unsafe("", "node %s answers: stop it before it is removed by force", quote(rm.GetName()))
-	case !n.health.Silent(m, now):
-		return unsafe("", "this leader has only begun and cannot tell yet whether node %s answers: ask again in %v",
-			quote(rm.GetName()), 2*n.cfg.Timing.Fresh)
-	default:
-		return nil
-	}
 }
 
 // apply commits a command through this engine's log.

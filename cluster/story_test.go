@@ -191,6 +191,10 @@ func command(change proto.Message) *clusterpb.Command {
 		cmd.Change = &clusterpb.Command_ActivateMember{ActivateMember: c}
 	case *clusterpb.UpdateMember:
 		cmd.Change = &clusterpb.Command_UpdateMember{UpdateMember: c}
+	case *clusterpb.DrainMember:
+		cmd.Change = &clusterpb.Command_DrainMember{DrainMember: c}
+	case *clusterpb.BeginRemoval:
+		cmd.Change = &clusterpb.Command_BeginRemoval{BeginRemoval: c}
 	case *clusterpb.RemoveMember:
 		cmd.Change = &clusterpb.Command_RemoveMember{RemoveMember: c}
 	case *clusterpb.CreateToken:
@@ -276,6 +280,20 @@ func checkSound(t testing.TB, s *State) {
 	})
 	if sum != s.sum {
 		t.Fatalf("the sum was kept as %x, the objects have %x", s.sum, sum)
+	}
+	for _, m := range s.Members() {
+		out := m.GetState() == clusterpb.MemberState_DRAINING || m.GetState() == clusterpb.MemberState_REMOVING
+		if d := m.GetDeparture(); (d != nil) != out || out && (d.GetRevision() == 0 || d.GetRevision() > m.GetVersion()) {
+			t.Fatalf("%s is %v, and its departure %v", m.GetName(), m.GetState(), d)
+		}
+		if st := s.Store(storeOf(m.GetStore())); st.GetLost() != 0 || st.GetEmptied() != 0 && m.GetState() != clusterpb.MemberState_REMOVING {
+			t.Fatalf("%s, %v, has store %v", m.GetName(), m.GetState(), st)
+		}
+	}
+	for _, st := range s.Stores() {
+		if d := s.Duties(storeOf(st.GetNumber())); st.GetEmptied() != 0 && d.Slots+d.Open > 0 {
+			t.Fatalf("store %d is emptied and holds something: %+v", st.GetNumber(), d)
+		}
 	}
 	tokens := 0
 	s.WalkTenants("", func(tn *clusterpb.Tenant) bool {

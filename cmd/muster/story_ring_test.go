@@ -99,9 +99,9 @@ func stoppedNodeIsRemovedByForce(t *testing.T, b *bed) {
 	name := fmt.Sprintf("n%d", last+1)
 	now := time.Now().UnixMilli()
 	b.write(last, "a", batch("m", 300, now)...)
-	_, msg, code := b.try(0, "cluster", "remove", name)
-	require.NotZero(t, code, "a node that holds slots leaves by force only")
-	require.Contains(t, msg, "--force")
+	_, msg, code := b.try(0, "cluster", "remove", name, "--force")
+	require.NotZero(t, code, "a node that answers is not removed by force")
+	require.Contains(t, msg, "answers")
 	b.stop(last)
 	b.eventually(name+" is removed", func() error {
 		_, msg, code := b.try(0, "cluster", "remove", name, "--force")

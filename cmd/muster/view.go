@@ -43,7 +43,7 @@ func (v *views) of(st *cluster.State) *ingest.View {
 		ClockOffset: func() time.Duration { return -v.clock() },
 		NotReady:    v.refuses,
 	}
-	if own := st.StoreByID(v.storeID[:]); own != nil && own.GetLost() == 0 {
+	if own := st.StoreByID(v.storeID[:]); own != nil && st.Holder(ring.Store(own.GetNumber())) != nil {
 		view.Self = ring.Store(own.GetNumber())
 	}
 	return view

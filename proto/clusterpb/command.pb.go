@@ -44,6 +44,8 @@ type Command struct {
 	//	*Command_ActivateMember
 	//	*Command_UpdateMember
 	//	*Command_RemoveMember
+	//	*Command_DrainMember
+	//	*Command_BeginRemoval
 	//	*Command_CreateToken
 	//	*Command_BindToken
 	//	*Command_RevokeToken
@@ -176,6 +178,24 @@ func (x *Command) GetRemoveMember() *RemoveMember {
 	if x != nil {
 		if x, ok := x.Change.(*Command_RemoveMember); ok {
 			return x.RemoveMember
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetDrainMember() *DrainMember {
+	if x != nil {
+		if x, ok := x.Change.(*Command_DrainMember); ok {
+			return x.DrainMember
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetBeginRemoval() *BeginRemoval {
+	if x != nil {
+		if x, ok := x.Change.(*Command_BeginRemoval); ok {
+			return x.BeginRemoval
 		}
 	}
 	return nil
@@ -340,6 +360,14 @@ type Command_RemoveMember struct {
 	RemoveMember *RemoveMember `protobuf:"bytes,14,opt,name=remove_member,json=removeMember,proto3,oneof"`
 }
 
+type Command_DrainMember struct {
+	DrainMember *DrainMember `protobuf:"bytes,15,opt,name=drain_member,json=drainMember,proto3,oneof"`
+}
+
+type Command_BeginRemoval struct {
+	BeginRemoval *BeginRemoval `protobuf:"bytes,16,opt,name=begin_removal,json=beginRemoval,proto3,oneof"`
+}
+
 type Command_CreateToken struct {
 	CreateToken *CreateToken `protobuf:"bytes,20,opt,name=create_token,json=createToken,proto3,oneof"`
 }
@@ -409,6 +437,10 @@ func (*Command_ActivateMember) isCommand_Change() {}
 func (*Command_UpdateMember) isCommand_Change() {}
 
 func (*Command_RemoveMember) isCommand_Change() {}
+
+func (*Command_DrainMember) isCommand_Change() {}
+
+func (*Command_BeginRemoval) isCommand_Change() {}
 
 func (*Command_CreateToken) isCommand_Change() {}
 
@@ -766,6 +798,8 @@ func (x *UpdateMember) GetStoreAddress() string {
 	return ""
 }
 
+// RemoveMember takes a member out: one whose removal has begun and that holds
+// nothing any more, which the leader knows, or by force one that is down.
 type RemoveMember struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -819,6 +853,149 @@ func (x *RemoveMember) GetForce() bool {
 	return false
 }
 
+// DrainMember takes a node out of service for a while, or back.
+type DrainMember struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Ends the drain.
+	Undo   bool   `protobuf:"varint,2,opt,name=undo,proto3" json:"undo,omitempty"`
+	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The process that shall drain, as the leader has heard of it; with undo, the
+	// one whose drain ends: 0 for any.
+	Process       uint64 `protobuf:"varint,4,opt,name=process,proto3" json:"process,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrainMember) Reset() {
+	*x = DrainMember{}
+	mi := &file_clusterpb_command_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrainMember) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrainMember) ProtoMessage() {}
+
+func (x *DrainMember) ProtoReflect() protoreflect.Message {
+	mi := &file_clusterpb_command_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrainMember.ProtoReflect.Descriptor instead.
+func (*DrainMember) Descriptor() ([]byte, []int) {
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *DrainMember) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *DrainMember) GetUndo() bool {
+	if x != nil {
+		return x.Undo
+	}
+	return false
+}
+
+func (x *DrainMember) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *DrainMember) GetProcess() uint64 {
+	if x != nil {
+		return x.Process
+	}
+	return 0
+}
+
+// BeginRemoval has the leader move a node's slots away, wait until it is
+// emptied, and take it out.
+type BeginRemoval struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Name           string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	BucketIsEnough bool                   `protobuf:"varint,2,opt,name=bucket_is_enough,json=bucketIsEnough,proto3" json:"bucket_is_enough,omitempty"`
+	// Ends a removal whose slots are still moving.
+	Cancel        bool   `protobuf:"varint,3,opt,name=cancel,proto3" json:"cancel,omitempty"`
+	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BeginRemoval) Reset() {
+	*x = BeginRemoval{}
+	mi := &file_clusterpb_command_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BeginRemoval) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BeginRemoval) ProtoMessage() {}
+
+func (x *BeginRemoval) ProtoReflect() protoreflect.Message {
+	mi := &file_clusterpb_command_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BeginRemoval.ProtoReflect.Descriptor instead.
+func (*BeginRemoval) Descriptor() ([]byte, []int) {
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *BeginRemoval) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *BeginRemoval) GetBucketIsEnough() bool {
+	if x != nil {
+		return x.BucketIsEnough
+	}
+	return false
+}
+
+func (x *BeginRemoval) GetCancel() bool {
+	if x != nil {
+		return x.Cancel
+	}
+	return false
+}
+
+func (x *BeginRemoval) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 type CreateToken struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Token         *Token                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
@@ -828,7 +1005,7 @@ type CreateToken struct {
 
 func (x *CreateToken) Reset() {
 	*x = CreateToken{}
-	mi := &file_clusterpb_command_proto_msgTypes[6]
+	mi := &file_clusterpb_command_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -840,7 +1017,7 @@ func (x *CreateToken) String() string {
 func (*CreateToken) ProtoMessage() {}
 
 func (x *CreateToken) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[6]
+	mi := &file_clusterpb_command_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -853,7 +1030,7 @@ func (x *CreateToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateToken.ProtoReflect.Descriptor instead.
 func (*CreateToken) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{6}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *CreateToken) GetToken() *Token {
@@ -874,7 +1051,7 @@ type BindToken struct {
 
 func (x *BindToken) Reset() {
 	*x = BindToken{}
-	mi := &file_clusterpb_command_proto_msgTypes[7]
+	mi := &file_clusterpb_command_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -886,7 +1063,7 @@ func (x *BindToken) String() string {
 func (*BindToken) ProtoMessage() {}
 
 func (x *BindToken) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[7]
+	mi := &file_clusterpb_command_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -899,7 +1076,7 @@ func (x *BindToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BindToken.ProtoReflect.Descriptor instead.
 func (*BindToken) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{7}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *BindToken) GetId() string {
@@ -932,7 +1109,7 @@ type RevokeToken struct {
 
 func (x *RevokeToken) Reset() {
 	*x = RevokeToken{}
-	mi := &file_clusterpb_command_proto_msgTypes[8]
+	mi := &file_clusterpb_command_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -944,7 +1121,7 @@ func (x *RevokeToken) String() string {
 func (*RevokeToken) ProtoMessage() {}
 
 func (x *RevokeToken) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[8]
+	mi := &file_clusterpb_command_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -957,7 +1134,7 @@ func (x *RevokeToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeToken.ProtoReflect.Descriptor instead.
 func (*RevokeToken) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{8}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *RevokeToken) GetId() string {
@@ -987,7 +1164,7 @@ type PutRing struct {
 
 func (x *PutRing) Reset() {
 	*x = PutRing{}
-	mi := &file_clusterpb_command_proto_msgTypes[9]
+	mi := &file_clusterpb_command_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -999,7 +1176,7 @@ func (x *PutRing) String() string {
 func (*PutRing) ProtoMessage() {}
 
 func (x *PutRing) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[9]
+	mi := &file_clusterpb_command_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1012,7 +1189,7 @@ func (x *PutRing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutRing.ProtoReflect.Descriptor instead.
 func (*PutRing) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{9}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *PutRing) GetName() string {
@@ -1073,7 +1250,7 @@ type DeleteRing struct {
 
 func (x *DeleteRing) Reset() {
 	*x = DeleteRing{}
-	mi := &file_clusterpb_command_proto_msgTypes[10]
+	mi := &file_clusterpb_command_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1085,7 +1262,7 @@ func (x *DeleteRing) String() string {
 func (*DeleteRing) ProtoMessage() {}
 
 func (x *DeleteRing) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[10]
+	mi := &file_clusterpb_command_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1098,7 +1275,7 @@ func (x *DeleteRing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRing.ProtoReflect.Descriptor instead.
 func (*DeleteRing) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{10}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *DeleteRing) GetName() string {
@@ -1120,7 +1297,7 @@ type MoveSlots struct {
 
 func (x *MoveSlots) Reset() {
 	*x = MoveSlots{}
-	mi := &file_clusterpb_command_proto_msgTypes[11]
+	mi := &file_clusterpb_command_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1132,7 +1309,7 @@ func (x *MoveSlots) String() string {
 func (*MoveSlots) ProtoMessage() {}
 
 func (x *MoveSlots) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[11]
+	mi := &file_clusterpb_command_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1145,7 +1322,7 @@ func (x *MoveSlots) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveSlots.ProtoReflect.Descriptor instead.
 func (*MoveSlots) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{11}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *MoveSlots) GetRing() uint64 {
@@ -1175,7 +1352,7 @@ type SlotStep struct {
 
 func (x *SlotStep) Reset() {
 	*x = SlotStep{}
-	mi := &file_clusterpb_command_proto_msgTypes[12]
+	mi := &file_clusterpb_command_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1187,7 +1364,7 @@ func (x *SlotStep) String() string {
 func (*SlotStep) ProtoMessage() {}
 
 func (x *SlotStep) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[12]
+	mi := &file_clusterpb_command_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1200,7 +1377,7 @@ func (x *SlotStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SlotStep.ProtoReflect.Descriptor instead.
 func (*SlotStep) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{12}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *SlotStep) GetSlot() uint32 {
@@ -1243,7 +1420,7 @@ type CloseEpochs struct {
 
 func (x *CloseEpochs) Reset() {
 	*x = CloseEpochs{}
-	mi := &file_clusterpb_command_proto_msgTypes[13]
+	mi := &file_clusterpb_command_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1255,7 +1432,7 @@ func (x *CloseEpochs) String() string {
 func (*CloseEpochs) ProtoMessage() {}
 
 func (x *CloseEpochs) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[13]
+	mi := &file_clusterpb_command_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1268,7 +1445,7 @@ func (x *CloseEpochs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseEpochs.ProtoReflect.Descriptor instead.
 func (*CloseEpochs) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{13}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *CloseEpochs) GetRing() uint64 {
@@ -1295,7 +1472,7 @@ type EpochKey struct {
 
 func (x *EpochKey) Reset() {
 	*x = EpochKey{}
-	mi := &file_clusterpb_command_proto_msgTypes[14]
+	mi := &file_clusterpb_command_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1307,7 +1484,7 @@ func (x *EpochKey) String() string {
 func (*EpochKey) ProtoMessage() {}
 
 func (x *EpochKey) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[14]
+	mi := &file_clusterpb_command_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1320,7 +1497,7 @@ func (x *EpochKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EpochKey.ProtoReflect.Descriptor instead.
 func (*EpochKey) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{14}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *EpochKey) GetSlot() uint32 {
@@ -1350,7 +1527,7 @@ type Expire struct {
 
 func (x *Expire) Reset() {
 	*x = Expire{}
-	mi := &file_clusterpb_command_proto_msgTypes[15]
+	mi := &file_clusterpb_command_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1362,7 +1539,7 @@ func (x *Expire) String() string {
 func (*Expire) ProtoMessage() {}
 
 func (x *Expire) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[15]
+	mi := &file_clusterpb_command_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1375,7 +1552,7 @@ func (x *Expire) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Expire.ProtoReflect.Descriptor instead.
 func (*Expire) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{15}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Expire) GetEpochsBeforeMs() int64 {
@@ -1413,7 +1590,7 @@ type PutTenant struct {
 
 func (x *PutTenant) Reset() {
 	*x = PutTenant{}
-	mi := &file_clusterpb_command_proto_msgTypes[16]
+	mi := &file_clusterpb_command_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1425,7 +1602,7 @@ func (x *PutTenant) String() string {
 func (*PutTenant) ProtoMessage() {}
 
 func (x *PutTenant) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[16]
+	mi := &file_clusterpb_command_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1438,7 +1615,7 @@ func (x *PutTenant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutTenant.ProtoReflect.Descriptor instead.
 func (*PutTenant) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{16}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *PutTenant) GetId() string {
@@ -1478,7 +1655,7 @@ type DeleteTenant struct {
 
 func (x *DeleteTenant) Reset() {
 	*x = DeleteTenant{}
-	mi := &file_clusterpb_command_proto_msgTypes[17]
+	mi := &file_clusterpb_command_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1490,7 +1667,7 @@ func (x *DeleteTenant) String() string {
 func (*DeleteTenant) ProtoMessage() {}
 
 func (x *DeleteTenant) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[17]
+	mi := &file_clusterpb_command_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1503,7 +1680,7 @@ func (x *DeleteTenant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTenant.ProtoReflect.Descriptor instead.
 func (*DeleteTenant) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{17}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *DeleteTenant) GetId() string {
@@ -1523,7 +1700,7 @@ type CreateTenantToken struct {
 
 func (x *CreateTenantToken) Reset() {
 	*x = CreateTenantToken{}
-	mi := &file_clusterpb_command_proto_msgTypes[18]
+	mi := &file_clusterpb_command_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1535,7 +1712,7 @@ func (x *CreateTenantToken) String() string {
 func (*CreateTenantToken) ProtoMessage() {}
 
 func (x *CreateTenantToken) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[18]
+	mi := &file_clusterpb_command_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1548,7 +1725,7 @@ func (x *CreateTenantToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTenantToken.ProtoReflect.Descriptor instead.
 func (*CreateTenantToken) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{18}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *CreateTenantToken) GetTenant() string {
@@ -1575,7 +1752,7 @@ type RevokeTenantToken struct {
 
 func (x *RevokeTenantToken) Reset() {
 	*x = RevokeTenantToken{}
-	mi := &file_clusterpb_command_proto_msgTypes[19]
+	mi := &file_clusterpb_command_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1587,7 +1764,7 @@ func (x *RevokeTenantToken) String() string {
 func (*RevokeTenantToken) ProtoMessage() {}
 
 func (x *RevokeTenantToken) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[19]
+	mi := &file_clusterpb_command_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1600,7 +1777,7 @@ func (x *RevokeTenantToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTenantToken.ProtoReflect.Descriptor instead.
 func (*RevokeTenantToken) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{19}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *RevokeTenantToken) GetTenant() string {
@@ -1626,7 +1803,7 @@ type PutSettings struct {
 
 func (x *PutSettings) Reset() {
 	*x = PutSettings{}
-	mi := &file_clusterpb_command_proto_msgTypes[20]
+	mi := &file_clusterpb_command_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1638,7 +1815,7 @@ func (x *PutSettings) String() string {
 func (*PutSettings) ProtoMessage() {}
 
 func (x *PutSettings) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[20]
+	mi := &file_clusterpb_command_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1651,7 +1828,7 @@ func (x *PutSettings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutSettings.ProtoReflect.Descriptor instead.
 func (*PutSettings) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{20}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *PutSettings) GetSettings() *Settings {
@@ -1675,7 +1852,7 @@ type SetCustodians struct {
 
 func (x *SetCustodians) Reset() {
 	*x = SetCustodians{}
-	mi := &file_clusterpb_command_proto_msgTypes[21]
+	mi := &file_clusterpb_command_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1687,7 +1864,7 @@ func (x *SetCustodians) String() string {
 func (*SetCustodians) ProtoMessage() {}
 
 func (x *SetCustodians) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[21]
+	mi := &file_clusterpb_command_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1700,7 +1877,7 @@ func (x *SetCustodians) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetCustodians.ProtoReflect.Descriptor instead.
 func (*SetCustodians) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{21}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *SetCustodians) GetStore() uint32 {
@@ -1737,7 +1914,7 @@ type EmptyStore struct {
 
 func (x *EmptyStore) Reset() {
 	*x = EmptyStore{}
-	mi := &file_clusterpb_command_proto_msgTypes[22]
+	mi := &file_clusterpb_command_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1749,7 +1926,7 @@ func (x *EmptyStore) String() string {
 func (*EmptyStore) ProtoMessage() {}
 
 func (x *EmptyStore) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[22]
+	mi := &file_clusterpb_command_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1762,7 +1939,7 @@ func (x *EmptyStore) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EmptyStore.ProtoReflect.Descriptor instead.
 func (*EmptyStore) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{22}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *EmptyStore) GetStore() uint32 {
@@ -1783,7 +1960,7 @@ var File_clusterpb_command_proto protoreflect.FileDescriptor
 
 const file_clusterpb_command_proto_rawDesc = "" +
 	"\n" +
-	"\x17clusterpb/command.proto\x12\x11muster.cluster.v1\x1a\x15clusterpb/state.proto\"\x97\f\n" +
+	"\x17clusterpb/command.proto\x12\x11muster.cluster.v1\x1a\x15clusterpb/state.proto\"\xa4\r\n" +
 	"\aCommand\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\fR\trequestId\x12.\n" +
@@ -1798,6 +1975,8 @@ const file_clusterpb_command_proto_rawDesc = "" +
 	"\x0factivate_member\x18\f \x01(\v2!.muster.cluster.v1.ActivateMemberH\x00R\x0eactivateMember\x12F\n" +
 	"\rupdate_member\x18\r \x01(\v2\x1f.muster.cluster.v1.UpdateMemberH\x00R\fupdateMember\x12F\n" +
 	"\rremove_member\x18\x0e \x01(\v2\x1f.muster.cluster.v1.RemoveMemberH\x00R\fremoveMember\x12C\n" +
+	"\fdrain_member\x18\x0f \x01(\v2\x1e.muster.cluster.v1.DrainMemberH\x00R\vdrainMember\x12F\n" +
+	"\rbegin_removal\x18\x10 \x01(\v2\x1f.muster.cluster.v1.BeginRemovalH\x00R\fbeginRemoval\x12C\n" +
 	"\fcreate_token\x18\x14 \x01(\v2\x1e.muster.cluster.v1.CreateTokenH\x00R\vcreateToken\x12=\n" +
 	"\n" +
 	"bind_token\x18\x15 \x01(\v2\x1c.muster.cluster.v1.BindTokenH\x00R\tbindToken\x12C\n" +
@@ -1855,7 +2034,17 @@ const file_clusterpb_command_proto_rawDesc = "" +
 	"\x0e_store_address\"8\n" +
 	"\fRemoveMember\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
-	"\x05force\x18\x02 \x01(\bR\x05force\"=\n" +
+	"\x05force\x18\x02 \x01(\bR\x05force\"g\n" +
+	"\vDrainMember\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04undo\x18\x02 \x01(\bR\x04undo\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x18\n" +
+	"\aprocess\x18\x04 \x01(\x04R\aprocess\"|\n" +
+	"\fBeginRemoval\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12(\n" +
+	"\x10bucket_is_enough\x18\x02 \x01(\bR\x0ebucketIsEnough\x12\x16\n" +
+	"\x06cancel\x18\x03 \x01(\bR\x06cancel\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"=\n" +
 	"\vCreateToken\x12.\n" +
 	"\x05token\x18\x01 \x01(\v2\x18.muster.cluster.v1.TokenR\x05token\"J\n" +
 	"\tBindToken\x12\x0e\n" +
@@ -1931,7 +2120,7 @@ func file_clusterpb_command_proto_rawDescGZIP() []byte {
 	return file_clusterpb_command_proto_rawDescData
 }
 
-var file_clusterpb_command_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_clusterpb_command_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_clusterpb_command_proto_goTypes = []any{
 	(*Command)(nil),           // 0: muster.cluster.v1.Command
 	(*InitCluster)(nil),       // 1: muster.cluster.v1.InitCluster
@@ -1939,30 +2128,32 @@ var file_clusterpb_command_proto_goTypes = []any{
 	(*ActivateMember)(nil),    // 3: muster.cluster.v1.ActivateMember
 	(*UpdateMember)(nil),      // 4: muster.cluster.v1.UpdateMember
 	(*RemoveMember)(nil),      // 5: muster.cluster.v1.RemoveMember
-	(*CreateToken)(nil),       // 6: muster.cluster.v1.CreateToken
-	(*BindToken)(nil),         // 7: muster.cluster.v1.BindToken
-	(*RevokeToken)(nil),       // 8: muster.cluster.v1.RevokeToken
-	(*PutRing)(nil),           // 9: muster.cluster.v1.PutRing
-	(*DeleteRing)(nil),        // 10: muster.cluster.v1.DeleteRing
-	(*MoveSlots)(nil),         // 11: muster.cluster.v1.MoveSlots
-	(*SlotStep)(nil),          // 12: muster.cluster.v1.SlotStep
-	(*CloseEpochs)(nil),       // 13: muster.cluster.v1.CloseEpochs
-	(*EpochKey)(nil),          // 14: muster.cluster.v1.EpochKey
-	(*Expire)(nil),            // 15: muster.cluster.v1.Expire
-	(*PutTenant)(nil),         // 16: muster.cluster.v1.PutTenant
-	(*DeleteTenant)(nil),      // 17: muster.cluster.v1.DeleteTenant
-	(*CreateTenantToken)(nil), // 18: muster.cluster.v1.CreateTenantToken
-	(*RevokeTenantToken)(nil), // 19: muster.cluster.v1.RevokeTenantToken
-	(*PutSettings)(nil),       // 20: muster.cluster.v1.PutSettings
-	(*SetCustodians)(nil),     // 21: muster.cluster.v1.SetCustodians
-	(*EmptyStore)(nil),        // 22: muster.cluster.v1.EmptyStore
-	(*Member)(nil),            // 23: muster.cluster.v1.Member
-	(*Settings)(nil),          // 24: muster.cluster.v1.Settings
-	(*Token)(nil),             // 25: muster.cluster.v1.Token
-	(WriteQuorum)(0),          // 26: muster.cluster.v1.WriteQuorum
-	(TenantState)(0),          // 27: muster.cluster.v1.TenantState
-	(*TenantSpec)(nil),        // 28: muster.cluster.v1.TenantSpec
-	(*TenantToken)(nil),       // 29: muster.cluster.v1.TenantToken
+	(*DrainMember)(nil),       // 6: muster.cluster.v1.DrainMember
+	(*BeginRemoval)(nil),      // 7: muster.cluster.v1.BeginRemoval
+	(*CreateToken)(nil),       // 8: muster.cluster.v1.CreateToken
+	(*BindToken)(nil),         // 9: muster.cluster.v1.BindToken
+	(*RevokeToken)(nil),       // 10: muster.cluster.v1.RevokeToken
+	(*PutRing)(nil),           // 11: muster.cluster.v1.PutRing
+	(*DeleteRing)(nil),        // 12: muster.cluster.v1.DeleteRing
+	(*MoveSlots)(nil),         // 13: muster.cluster.v1.MoveSlots
+	(*SlotStep)(nil),          // 14: muster.cluster.v1.SlotStep
+	(*CloseEpochs)(nil),       // 15: muster.cluster.v1.CloseEpochs
+	(*EpochKey)(nil),          // 16: muster.cluster.v1.EpochKey
+	(*Expire)(nil),            // 17: muster.cluster.v1.Expire
+	(*PutTenant)(nil),         // 18: muster.cluster.v1.PutTenant
+	(*DeleteTenant)(nil),      // 19: muster.cluster.v1.DeleteTenant
+	(*CreateTenantToken)(nil), // 20: muster.cluster.v1.CreateTenantToken
+	(*RevokeTenantToken)(nil), // 21: muster.cluster.v1.RevokeTenantToken
+	(*PutSettings)(nil),       // 22: muster.cluster.v1.PutSettings
+	(*SetCustodians)(nil),     // 23: muster.cluster.v1.SetCustodians
+	(*EmptyStore)(nil),        // 24: muster.cluster.v1.EmptyStore
+	(*Member)(nil),            // 25: muster.cluster.v1.Member
+	(*Settings)(nil),          // 26: muster.cluster.v1.Settings
+	(*Token)(nil),             // 27: muster.cluster.v1.Token
+	(WriteQuorum)(0),          // 28: muster.cluster.v1.WriteQuorum
+	(TenantState)(0),          // 29: muster.cluster.v1.TenantState
+	(*TenantSpec)(nil),        // 30: muster.cluster.v1.TenantSpec
+	(*TenantToken)(nil),       // 31: muster.cluster.v1.TenantToken
 }
 var file_clusterpb_command_proto_depIdxs = []int32{
 	1,  // 0: muster.cluster.v1.Command.init:type_name -> muster.cluster.v1.InitCluster
@@ -1970,39 +2161,41 @@ var file_clusterpb_command_proto_depIdxs = []int32{
 	3,  // 2: muster.cluster.v1.Command.activate_member:type_name -> muster.cluster.v1.ActivateMember
 	4,  // 3: muster.cluster.v1.Command.update_member:type_name -> muster.cluster.v1.UpdateMember
 	5,  // 4: muster.cluster.v1.Command.remove_member:type_name -> muster.cluster.v1.RemoveMember
-	6,  // 5: muster.cluster.v1.Command.create_token:type_name -> muster.cluster.v1.CreateToken
-	7,  // 6: muster.cluster.v1.Command.bind_token:type_name -> muster.cluster.v1.BindToken
-	8,  // 7: muster.cluster.v1.Command.revoke_token:type_name -> muster.cluster.v1.RevokeToken
-	9,  // 8: muster.cluster.v1.Command.put_ring:type_name -> muster.cluster.v1.PutRing
-	10, // 9: muster.cluster.v1.Command.delete_ring:type_name -> muster.cluster.v1.DeleteRing
-	11, // 10: muster.cluster.v1.Command.move_slots:type_name -> muster.cluster.v1.MoveSlots
-	13, // 11: muster.cluster.v1.Command.close_epochs:type_name -> muster.cluster.v1.CloseEpochs
-	15, // 12: muster.cluster.v1.Command.expire:type_name -> muster.cluster.v1.Expire
-	21, // 13: muster.cluster.v1.Command.set_custodians:type_name -> muster.cluster.v1.SetCustodians
-	22, // 14: muster.cluster.v1.Command.empty_store:type_name -> muster.cluster.v1.EmptyStore
-	16, // 15: muster.cluster.v1.Command.put_tenant:type_name -> muster.cluster.v1.PutTenant
-	17, // 16: muster.cluster.v1.Command.delete_tenant:type_name -> muster.cluster.v1.DeleteTenant
-	18, // 17: muster.cluster.v1.Command.create_tenant_token:type_name -> muster.cluster.v1.CreateTenantToken
-	19, // 18: muster.cluster.v1.Command.revoke_tenant_token:type_name -> muster.cluster.v1.RevokeTenantToken
-	20, // 19: muster.cluster.v1.Command.put_settings:type_name -> muster.cluster.v1.PutSettings
-	23, // 20: muster.cluster.v1.InitCluster.member:type_name -> muster.cluster.v1.Member
-	24, // 21: muster.cluster.v1.InitCluster.settings:type_name -> muster.cluster.v1.Settings
-	25, // 22: muster.cluster.v1.InitCluster.tokens:type_name -> muster.cluster.v1.Token
-	23, // 23: muster.cluster.v1.AddMember.member:type_name -> muster.cluster.v1.Member
-	25, // 24: muster.cluster.v1.CreateToken.token:type_name -> muster.cluster.v1.Token
-	26, // 25: muster.cluster.v1.PutRing.write_quorum:type_name -> muster.cluster.v1.WriteQuorum
-	12, // 26: muster.cluster.v1.PutRing.placement:type_name -> muster.cluster.v1.SlotStep
-	12, // 27: muster.cluster.v1.MoveSlots.steps:type_name -> muster.cluster.v1.SlotStep
-	14, // 28: muster.cluster.v1.CloseEpochs.epochs:type_name -> muster.cluster.v1.EpochKey
-	27, // 29: muster.cluster.v1.PutTenant.state:type_name -> muster.cluster.v1.TenantState
-	28, // 30: muster.cluster.v1.PutTenant.spec:type_name -> muster.cluster.v1.TenantSpec
-	29, // 31: muster.cluster.v1.CreateTenantToken.token:type_name -> muster.cluster.v1.TenantToken
-	24, // 32: muster.cluster.v1.PutSettings.settings:type_name -> muster.cluster.v1.Settings
-	33, // [33:33] is the sub-list for method output_type
-	33, // [33:33] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	6,  // 5: muster.cluster.v1.Command.drain_member:type_name -> muster.cluster.v1.DrainMember
+	7,  // 6: muster.cluster.v1.Command.begin_removal:type_name -> muster.cluster.v1.BeginRemoval
+	8,  // 7: muster.cluster.v1.Command.create_token:type_name -> muster.cluster.v1.CreateToken
+	9,  // 8: muster.cluster.v1.Command.bind_token:type_name -> muster.cluster.v1.BindToken
+	10, // 9: muster.cluster.v1.Command.revoke_token:type_name -> muster.cluster.v1.RevokeToken
+	11, // 10: muster.cluster.v1.Command.put_ring:type_name -> muster.cluster.v1.PutRing
+	12, // 11: muster.cluster.v1.Command.delete_ring:type_name -> muster.cluster.v1.DeleteRing
+	13, // 12: muster.cluster.v1.Command.move_slots:type_name -> muster.cluster.v1.MoveSlots
+	15, // 13: muster.cluster.v1.Command.close_epochs:type_name -> muster.cluster.v1.CloseEpochs
+	17, // 14: muster.cluster.v1.Command.expire:type_name -> muster.cluster.v1.Expire
+	23, // 15: muster.cluster.v1.Command.set_custodians:type_name -> muster.cluster.v1.SetCustodians
+	24, // 16: muster.cluster.v1.Command.empty_store:type_name -> muster.cluster.v1.EmptyStore
+	18, // 17: muster.cluster.v1.Command.put_tenant:type_name -> muster.cluster.v1.PutTenant
+	19, // 18: muster.cluster.v1.Command.delete_tenant:type_name -> muster.cluster.v1.DeleteTenant
+	20, // 19: muster.cluster.v1.Command.create_tenant_token:type_name -> muster.cluster.v1.CreateTenantToken
+	21, // 20: muster.cluster.v1.Command.revoke_tenant_token:type_name -> muster.cluster.v1.RevokeTenantToken
+	22, // 21: muster.cluster.v1.Command.put_settings:type_name -> muster.cluster.v1.PutSettings
+	25, // 22: muster.cluster.v1.InitCluster.member:type_name -> muster.cluster.v1.Member
+	26, // 23: muster.cluster.v1.InitCluster.settings:type_name -> muster.cluster.v1.Settings
+	27, // 24: muster.cluster.v1.InitCluster.tokens:type_name -> muster.cluster.v1.Token
+	25, // 25: muster.cluster.v1.AddMember.member:type_name -> muster.cluster.v1.Member
+	27, // 26: muster.cluster.v1.CreateToken.token:type_name -> muster.cluster.v1.Token
+	28, // 27: muster.cluster.v1.PutRing.write_quorum:type_name -> muster.cluster.v1.WriteQuorum
+	14, // 28: muster.cluster.v1.PutRing.placement:type_name -> muster.cluster.v1.SlotStep
+	14, // 29: muster.cluster.v1.MoveSlots.steps:type_name -> muster.cluster.v1.SlotStep
+	16, // 30: muster.cluster.v1.CloseEpochs.epochs:type_name -> muster.cluster.v1.EpochKey
+	29, // 31: muster.cluster.v1.PutTenant.state:type_name -> muster.cluster.v1.TenantState
+	30, // 32: muster.cluster.v1.PutTenant.spec:type_name -> muster.cluster.v1.TenantSpec
+	31, // 33: muster.cluster.v1.CreateTenantToken.token:type_name -> muster.cluster.v1.TenantToken
+	26, // 34: muster.cluster.v1.PutSettings.settings:type_name -> muster.cluster.v1.Settings
+	35, // [35:35] is the sub-list for method output_type
+	35, // [35:35] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_clusterpb_command_proto_init() }
@@ -2017,6 +2210,8 @@ func file_clusterpb_command_proto_init() {
 		(*Command_ActivateMember)(nil),
 		(*Command_UpdateMember)(nil),
 		(*Command_RemoveMember)(nil),
+		(*Command_DrainMember)(nil),
+		(*Command_BeginRemoval)(nil),
 		(*Command_CreateToken)(nil),
 		(*Command_BindToken)(nil),
 		(*Command_RevokeToken)(nil),
@@ -2040,7 +2235,7 @@ func file_clusterpb_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_clusterpb_command_proto_rawDesc), len(file_clusterpb_command_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   23,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

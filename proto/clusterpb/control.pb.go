@@ -152,7 +152,7 @@ func (x Dismissal_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Dismissal_Kind.Descriptor instead.
 func (Dismissal_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_clusterpb_control_proto_rawDescGZIP(), []int{20, 0}
+	return file_clusterpb_control_proto_rawDescGZIP(), []int{22, 0}
 }
 
 type ProposeRequest struct {
@@ -448,6 +448,11 @@ type Report struct {
 	StateHash       uint64 `protobuf:"varint,12,opt,name=state_hash,json=stateHash,proto3" json:"state_hash,omitempty"`
 	Address         string `protobuf:"bytes,13,opt,name=address,proto3" json:"address,omitempty"`
 	SamplesAccepted uint64 `protobuf:"varint,14,opt,name=samples_accepted,json=samplesAccepted,proto3" json:"samples_accepted,omitempty"`
+	// Random number of the process, for as long as it runs.
+	Process uint64 `protobuf:"varint,20,opt,name=process,proto3" json:"process,omitempty"`
+	// Blocks on its disk that are not in the bucket, and whether it has one.
+	UnshippedBlocks int64 `protobuf:"varint,21,opt,name=unshipped_blocks,json=unshippedBlocks,proto3" json:"unshipped_blocks,omitempty"`
+	HasBucket       bool  `protobuf:"varint,22,opt,name=has_bucket,json=hasBucket,proto3" json:"has_bucket,omitempty"`
 	// Of a node on its way out: the state calls its store emptied, and how far
 	// it has come until then, or why it does not get on and since when.
 	Emptied         bool   `protobuf:"varint,25,opt,name=emptied,proto3" json:"emptied,omitempty"`
@@ -586,6 +591,27 @@ func (x *Report) GetSamplesAccepted() uint64 {
 		return x.SamplesAccepted
 	}
 	return 0
+}
+
+func (x *Report) GetProcess() uint64 {
+	if x != nil {
+		return x.Process
+	}
+	return 0
+}
+
+func (x *Report) GetUnshippedBlocks() int64 {
+	if x != nil {
+		return x.UnshippedBlocks
+	}
+	return 0
+}
+
+func (x *Report) GetHasBucket() bool {
+	if x != nil {
+		return x.HasBucket
+	}
+	return false
 }
 
 func (x *Report) GetEmptied() bool {
@@ -1009,6 +1035,112 @@ func (*HandOverResponse) Descriptor() ([]byte, []int) {
 	return file_clusterpb_control_proto_rawDescGZIP(), []int{12}
 }
 
+type HandLeadershipRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Who shall lead; empty: the leader chooses.
+	To string `protobuf:"bytes,1,opt,name=to,proto3" json:"to,omitempty"`
+	// Only say who would lead.
+	DryRun        bool `protobuf:"varint,2,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HandLeadershipRequest) Reset() {
+	*x = HandLeadershipRequest{}
+	mi := &file_clusterpb_control_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HandLeadershipRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HandLeadershipRequest) ProtoMessage() {}
+
+func (x *HandLeadershipRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_clusterpb_control_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HandLeadershipRequest.ProtoReflect.Descriptor instead.
+func (*HandLeadershipRequest) Descriptor() ([]byte, []int) {
+	return file_clusterpb_control_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *HandLeadershipRequest) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *HandLeadershipRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+type HandLeadershipResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Leader        string                 `protobuf:"bytes,1,opt,name=leader,proto3" json:"leader,omitempty"`
+	Refusal       *Refusal               `protobuf:"bytes,2,opt,name=refusal,proto3" json:"refusal,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HandLeadershipResponse) Reset() {
+	*x = HandLeadershipResponse{}
+	mi := &file_clusterpb_control_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HandLeadershipResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HandLeadershipResponse) ProtoMessage() {}
+
+func (x *HandLeadershipResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_clusterpb_control_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HandLeadershipResponse.ProtoReflect.Descriptor instead.
+func (*HandLeadershipResponse) Descriptor() ([]byte, []int) {
+	return file_clusterpb_control_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *HandLeadershipResponse) GetLeader() string {
+	if x != nil {
+		return x.Leader
+	}
+	return ""
+}
+
+func (x *HandLeadershipResponse) GetRefusal() *Refusal {
+	if x != nil {
+		return x.Refusal
+	}
+	return nil
+}
+
 type RenewRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Csr           []byte                 `protobuf:"bytes,1,opt,name=csr,proto3" json:"csr,omitempty"`
@@ -1018,7 +1150,7 @@ type RenewRequest struct {
 
 func (x *RenewRequest) Reset() {
 	*x = RenewRequest{}
-	mi := &file_clusterpb_control_proto_msgTypes[13]
+	mi := &file_clusterpb_control_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1030,7 +1162,7 @@ func (x *RenewRequest) String() string {
 func (*RenewRequest) ProtoMessage() {}
 
 func (x *RenewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_control_proto_msgTypes[13]
+	mi := &file_clusterpb_control_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1043,7 +1175,7 @@ func (x *RenewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewRequest.ProtoReflect.Descriptor instead.
 func (*RenewRequest) Descriptor() ([]byte, []int) {
-	return file_clusterpb_control_proto_rawDescGZIP(), []int{13}
+	return file_clusterpb_control_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RenewRequest) GetCsr() []byte {
@@ -1062,7 +1194,7 @@ type RenewResponse struct {
 
 func (x *RenewResponse) Reset() {
 	*x = RenewResponse{}
-	mi := &file_clusterpb_control_proto_msgTypes[14]
+	mi := &file_clusterpb_control_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1074,7 +1206,7 @@ func (x *RenewResponse) String() string {
 func (*RenewResponse) ProtoMessage() {}
 
 func (x *RenewResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_control_proto_msgTypes[14]
+	mi := &file_clusterpb_control_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1087,7 +1219,7 @@ func (x *RenewResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewResponse.ProtoReflect.Descriptor instead.
 func (*RenewResponse) Descriptor() ([]byte, []int) {
-	return file_clusterpb_control_proto_rawDescGZIP(), []int{14}
+	return file_clusterpb_control_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *RenewResponse) GetCertificates() []byte {
@@ -1118,7 +1250,7 @@ type JoinRequest struct {
 
 func (x *JoinRequest) Reset() {
 	*x = JoinRequest{}
-	mi := &file_clusterpb_control_proto_msgTypes[15]
+	mi := &file_clusterpb_control_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1130,7 +1262,7 @@ func (x *JoinRequest) String() string {
 func (*JoinRequest) ProtoMessage() {}
 
 func (x *JoinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_control_proto_msgTypes[15]
+	mi := &file_clusterpb_control_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1143,7 +1275,7 @@ func (x *JoinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinRequest.ProtoReflect.Descriptor instead.
 func (*JoinRequest) Descriptor() ([]byte, []int) {
-	return file_clusterpb_control_proto_rawDescGZIP(), []int{15}
+	return file_clusterpb_control_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *JoinRequest) GetToken() string {
@@ -1248,7 +1380,7 @@ type JoinResponse struct {
 
 func (x *JoinResponse) Reset() {
 	*x = JoinResponse{}
-	mi := &file_clusterpb_control_proto_msgTypes[16]
+	mi := &file_clusterpb_control_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1260,7 +1392,7 @@ func (x *JoinResponse) String() string {
 func (*JoinResponse) ProtoMessage() {}
 
 func (x *JoinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_control_proto_msgTypes[16]
+	mi := &file_clusterpb_control_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1273,7 +1405,7 @@ func (x *JoinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinResponse.ProtoReflect.Descriptor instead.
 func (*JoinResponse) Descriptor() ([]byte, []int) {
-	return file_clusterpb_control_proto_rawDescGZIP(), []int{16}
+	return file_clusterpb_control_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *JoinResponse) GetCertificate() []byte {
@@ -1346,7 +1478,7 @@ type Announcement struct {
 
 func (x *Announcement) Reset() {
 	*x = Announcement{}
-	mi := &file_clusterpb_control_proto_msgTypes[17]
+	mi := &file_clusterpb_control_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1358,7 +1490,7 @@ func (x *Announcement) String() string {
 func (*Announcement) ProtoMessage() {}
 
 func (x *Announcement) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_control_proto_msgTypes[17]
+	mi := &file_clusterpb_control_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1371,7 +1503,7 @@ func (x *Announcement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Announcement.ProtoReflect.Descriptor instead.
 func (*Announcement) Descriptor() ([]byte, []int) {
-	return file_clusterpb_control_proto_rawDescGZIP(), []int{17}
+	return file_clusterpb_control_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Announcement) GetNode() string {
@@ -1415,7 +1547,7 @@ type GreetRequest struct {
 
 func (x *GreetRequest) Reset() {
 	*x = GreetRequest{}
-	mi := &file_clusterpb_control_proto_msgTypes[18]
+	mi := &file_clusterpb_control_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1427,7 +1559,7 @@ func (x *GreetRequest) String() string {
 func (*GreetRequest) ProtoMessage() {}
 
 func (x *GreetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_control_proto_msgTypes[18]
+	mi := &file_clusterpb_control_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1440,7 +1572,7 @@ func (x *GreetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GreetRequest.ProtoReflect.Descriptor instead.
 func (*GreetRequest) Descriptor() ([]byte, []int) {
-	return file_clusterpb_control_proto_rawDescGZIP(), []int{18}
+	return file_clusterpb_control_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *GreetRequest) GetCaller() *Announcement {
@@ -1485,7 +1617,7 @@ type GreetResponse struct {
 
 func (x *GreetResponse) Reset() {
 	*x = GreetResponse{}
-	mi := &file_clusterpb_control_proto_msgTypes[19]
+	mi := &file_clusterpb_control_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1497,7 +1629,7 @@ func (x *GreetResponse) String() string {
 func (*GreetResponse) ProtoMessage() {}
 
 func (x *GreetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_control_proto_msgTypes[19]
+	mi := &file_clusterpb_control_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1510,7 +1642,7 @@ func (x *GreetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GreetResponse.ProtoReflect.Descriptor instead.
 func (*GreetResponse) Descriptor() ([]byte, []int) {
-	return file_clusterpb_control_proto_rawDescGZIP(), []int{19}
+	return file_clusterpb_control_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *GreetResponse) GetMe() *Announcement {
@@ -1560,7 +1692,7 @@ type Dismissal struct {
 
 func (x *Dismissal) Reset() {
 	*x = Dismissal{}
-	mi := &file_clusterpb_control_proto_msgTypes[20]
+	mi := &file_clusterpb_control_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1572,7 +1704,7 @@ func (x *Dismissal) String() string {
 func (*Dismissal) ProtoMessage() {}
 
 func (x *Dismissal) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_control_proto_msgTypes[20]
+	mi := &file_clusterpb_control_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1585,7 +1717,7 @@ func (x *Dismissal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Dismissal.ProtoReflect.Descriptor instead.
 func (*Dismissal) Descriptor() ([]byte, []int) {
-	return file_clusterpb_control_proto_rawDescGZIP(), []int{20}
+	return file_clusterpb_control_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Dismissal) GetKind() Dismissal_Kind {
@@ -1681,7 +1813,7 @@ const file_clusterpb_control_proto_rawDesc = "" +
 	"\"\x10\n" +
 	"\x0eBarrierRequest\"-\n" +
 	"\x0fBarrierResponse\x12\x1a\n" +
-	"\brevision\x18\x01 \x01(\x04R\brevision\"\xc5\x04\n" +
+	"\brevision\x18\x01 \x01(\x04R\brevision\"\xa9\x05\n" +
 	"\x06Report\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x18\n" +
@@ -1699,6 +1831,10 @@ const file_clusterpb_control_proto_rawDesc = "" +
 	"state_hash\x18\f \x01(\x04R\tstateHash\x12\x18\n" +
 	"\aaddress\x18\r \x01(\tR\aaddress\x12)\n" +
 	"\x10samples_accepted\x18\x0e \x01(\x04R\x0fsamplesAccepted\x12\x18\n" +
+	"\aprocess\x18\x14 \x01(\x04R\aprocess\x12)\n" +
+	"\x10unshipped_blocks\x18\x15 \x01(\x03R\x0funshippedBlocks\x12\x1d\n" +
+	"\n" +
+	"has_bucket\x18\x16 \x01(\bR\thasBucket\x12\x18\n" +
 	"\aemptied\x18\x19 \x01(\bR\aemptied\x12)\n" +
 	"\x10removal_progress\x18\x1a \x01(\tR\x0fremovalProgress\x12/\n" +
 	"\x13cluster_incarnation\x18\x1e \x01(\x04R\x12clusterIncarnation\x12#\n" +
@@ -1728,7 +1864,13 @@ const file_clusterpb_control_proto_rawDesc = "" +
 	"\x13cluster_incarnation\x18\x1e \x01(\x04R\x12clusterIncarnation\"(\n" +
 	"\x0fHandOverRequest\x12\x15\n" +
 	"\x06ca_key\x18\x01 \x01(\fR\x05caKey\"\x12\n" +
-	"\x10HandOverResponse\" \n" +
+	"\x10HandOverResponse\"@\n" +
+	"\x15HandLeadershipRequest\x12\x0e\n" +
+	"\x02to\x18\x01 \x01(\tR\x02to\x12\x17\n" +
+	"\adry_run\x18\x02 \x01(\bR\x06dryRun\"f\n" +
+	"\x16HandLeadershipResponse\x12\x16\n" +
+	"\x06leader\x18\x01 \x01(\tR\x06leader\x124\n" +
+	"\arefusal\x18\x02 \x01(\v2\x1a.muster.cluster.v1.RefusalR\arefusal\" \n" +
 	"\fRenewRequest\x12\x10\n" +
 	"\x03csr\x18\x01 \x01(\fR\x03csr\"3\n" +
 	"\rRenewResponse\x12\"\n" +
@@ -1786,13 +1928,14 @@ const file_clusterpb_control_proto_rawDesc = "" +
 	"\aREMOVED\x10\x01\x12\f\n" +
 	"\bREPLACED\x10\x02\x12\r\n" +
 	"\tRECOVERED\x10\x03\x12\v\n" +
-	"\aUNKNOWN\x10\x042\xef\x03\n" +
+	"\aUNKNOWN\x10\x042\xd6\x04\n" +
 	"\aControl\x12P\n" +
 	"\aPropose\x12!.muster.cluster.v1.ProposeRequest\x1a\".muster.cluster.v1.ProposeResponse\x12P\n" +
 	"\aBarrier\x12!.muster.cluster.v1.BarrierRequest\x1a\".muster.cluster.v1.BarrierResponse\x12V\n" +
 	"\tHeartbeat\x12#.muster.cluster.v1.HeartbeatRequest\x1a$.muster.cluster.v1.HeartbeatResponse\x12G\n" +
 	"\x04Ping\x12\x1e.muster.cluster.v1.PingRequest\x1a\x1f.muster.cluster.v1.PingResponse\x12S\n" +
-	"\bHandOver\x12\".muster.cluster.v1.HandOverRequest\x1a#.muster.cluster.v1.HandOverResponse\x12J\n" +
+	"\bHandOver\x12\".muster.cluster.v1.HandOverRequest\x1a#.muster.cluster.v1.HandOverResponse\x12e\n" +
+	"\x0eHandLeadership\x12(.muster.cluster.v1.HandLeadershipRequest\x1a).muster.cluster.v1.HandLeadershipResponse\x12J\n" +
 	"\x05Renew\x12\x1f.muster.cluster.v1.RenewRequest\x1a .muster.cluster.v1.RenewResponse2\x9b\x01\n" +
 	"\x04Join\x12G\n" +
 	"\x04Join\x12\x1e.muster.cluster.v1.JoinRequest\x1a\x1f.muster.cluster.v1.JoinResponse\x12J\n" +
@@ -1811,72 +1954,77 @@ func file_clusterpb_control_proto_rawDescGZIP() []byte {
 }
 
 var file_clusterpb_control_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_clusterpb_control_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_clusterpb_control_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_clusterpb_control_proto_goTypes = []any{
-	(Refusal_Kind)(0),         // 0: muster.cluster.v1.Refusal.Kind
-	(Dismissal_Kind)(0),       // 1: muster.cluster.v1.Dismissal.Kind
-	(*ProposeRequest)(nil),    // 2: muster.cluster.v1.ProposeRequest
-	(*ProposeResponse)(nil),   // 3: muster.cluster.v1.ProposeResponse
-	(*Refusal)(nil),           // 4: muster.cluster.v1.Refusal
-	(*BarrierRequest)(nil),    // 5: muster.cluster.v1.BarrierRequest
-	(*BarrierResponse)(nil),   // 6: muster.cluster.v1.BarrierResponse
-	(*Report)(nil),            // 7: muster.cluster.v1.Report
-	(*HeartbeatRequest)(nil),  // 8: muster.cluster.v1.HeartbeatRequest
-	(*HeartbeatResponse)(nil), // 9: muster.cluster.v1.HeartbeatResponse
-	(*Health)(nil),            // 10: muster.cluster.v1.Health
-	(*PingRequest)(nil),       // 11: muster.cluster.v1.PingRequest
-	(*PingResponse)(nil),      // 12: muster.cluster.v1.PingResponse
-	(*HandOverRequest)(nil),   // 13: muster.cluster.v1.HandOverRequest
-	(*HandOverResponse)(nil),  // 14: muster.cluster.v1.HandOverResponse
-	(*RenewRequest)(nil),      // 15: muster.cluster.v1.RenewRequest
-	(*RenewResponse)(nil),     // 16: muster.cluster.v1.RenewResponse
-	(*JoinRequest)(nil),       // 17: muster.cluster.v1.JoinRequest
-	(*JoinResponse)(nil),      // 18: muster.cluster.v1.JoinResponse
-	(*Announcement)(nil),      // 19: muster.cluster.v1.Announcement
-	(*GreetRequest)(nil),      // 20: muster.cluster.v1.GreetRequest
-	(*GreetResponse)(nil),     // 21: muster.cluster.v1.GreetResponse
-	(*Dismissal)(nil),         // 22: muster.cluster.v1.Dismissal
-	(*Command)(nil),           // 23: muster.cluster.v1.Command
-	(*Member)(nil),            // 24: muster.cluster.v1.Member
+	(Refusal_Kind)(0),              // 0: muster.cluster.v1.Refusal.Kind
+	(Dismissal_Kind)(0),            // 1: muster.cluster.v1.Dismissal.Kind
+	(*ProposeRequest)(nil),         // 2: muster.cluster.v1.ProposeRequest
+	(*ProposeResponse)(nil),        // 3: muster.cluster.v1.ProposeResponse
+	(*Refusal)(nil),                // 4: muster.cluster.v1.Refusal
+	(*BarrierRequest)(nil),         // 5: muster.cluster.v1.BarrierRequest
+	(*BarrierResponse)(nil),        // 6: muster.cluster.v1.BarrierResponse
+	(*Report)(nil),                 // 7: muster.cluster.v1.Report
+	(*HeartbeatRequest)(nil),       // 8: muster.cluster.v1.HeartbeatRequest
+	(*HeartbeatResponse)(nil),      // 9: muster.cluster.v1.HeartbeatResponse
+	(*Health)(nil),                 // 10: muster.cluster.v1.Health
+	(*PingRequest)(nil),            // 11: muster.cluster.v1.PingRequest
+	(*PingResponse)(nil),           // 12: muster.cluster.v1.PingResponse
+	(*HandOverRequest)(nil),        // 13: muster.cluster.v1.HandOverRequest
+	(*HandOverResponse)(nil),       // 14: muster.cluster.v1.HandOverResponse
+	(*HandLeadershipRequest)(nil),  // 15: muster.cluster.v1.HandLeadershipRequest
+	(*HandLeadershipResponse)(nil), // 16: muster.cluster.v1.HandLeadershipResponse
+	(*RenewRequest)(nil),           // 17: muster.cluster.v1.RenewRequest
+	(*RenewResponse)(nil),          // 18: muster.cluster.v1.RenewResponse
+	(*JoinRequest)(nil),            // 19: muster.cluster.v1.JoinRequest
+	(*JoinResponse)(nil),           // 20: muster.cluster.v1.JoinResponse
+	(*Announcement)(nil),           // 21: muster.cluster.v1.Announcement
+	(*GreetRequest)(nil),           // 22: muster.cluster.v1.GreetRequest
+	(*GreetResponse)(nil),          // 23: muster.cluster.v1.GreetResponse
+	(*Dismissal)(nil),              // 24: muster.cluster.v1.Dismissal
+	(*Command)(nil),                // 25: muster.cluster.v1.Command
+	(*Member)(nil),                 // 26: muster.cluster.v1.Member
 }
 var file_clusterpb_control_proto_depIdxs = []int32{
-	23, // 0: muster.cluster.v1.ProposeRequest.command:type_name -> muster.cluster.v1.Command
+	25, // 0: muster.cluster.v1.ProposeRequest.command:type_name -> muster.cluster.v1.Command
 	4,  // 1: muster.cluster.v1.ProposeResponse.refusal:type_name -> muster.cluster.v1.Refusal
 	0,  // 2: muster.cluster.v1.Refusal.kind:type_name -> muster.cluster.v1.Refusal.Kind
 	7,  // 3: muster.cluster.v1.HeartbeatRequest.report:type_name -> muster.cluster.v1.Report
 	10, // 4: muster.cluster.v1.HeartbeatResponse.members:type_name -> muster.cluster.v1.Health
-	22, // 5: muster.cluster.v1.HeartbeatResponse.dismissal:type_name -> muster.cluster.v1.Dismissal
+	24, // 5: muster.cluster.v1.HeartbeatResponse.dismissal:type_name -> muster.cluster.v1.Dismissal
 	7,  // 6: muster.cluster.v1.Health.report:type_name -> muster.cluster.v1.Report
-	24, // 7: muster.cluster.v1.JoinResponse.member:type_name -> muster.cluster.v1.Member
-	24, // 8: muster.cluster.v1.JoinResponse.members:type_name -> muster.cluster.v1.Member
-	4,  // 9: muster.cluster.v1.JoinResponse.refusal:type_name -> muster.cluster.v1.Refusal
-	19, // 10: muster.cluster.v1.GreetRequest.caller:type_name -> muster.cluster.v1.Announcement
-	19, // 11: muster.cluster.v1.GreetRequest.known:type_name -> muster.cluster.v1.Announcement
-	19, // 12: muster.cluster.v1.GreetResponse.me:type_name -> muster.cluster.v1.Announcement
-	19, // 13: muster.cluster.v1.GreetResponse.known:type_name -> muster.cluster.v1.Announcement
-	22, // 14: muster.cluster.v1.GreetResponse.dismissal:type_name -> muster.cluster.v1.Dismissal
-	1,  // 15: muster.cluster.v1.Dismissal.kind:type_name -> muster.cluster.v1.Dismissal.Kind
-	2,  // 16: muster.cluster.v1.Control.Propose:input_type -> muster.cluster.v1.ProposeRequest
-	5,  // 17: muster.cluster.v1.Control.Barrier:input_type -> muster.cluster.v1.BarrierRequest
-	8,  // 18: muster.cluster.v1.Control.Heartbeat:input_type -> muster.cluster.v1.HeartbeatRequest
-	11, // 19: muster.cluster.v1.Control.Ping:input_type -> muster.cluster.v1.PingRequest
-	13, // 20: muster.cluster.v1.Control.HandOver:input_type -> muster.cluster.v1.HandOverRequest
-	15, // 21: muster.cluster.v1.Control.Renew:input_type -> muster.cluster.v1.RenewRequest
-	17, // 22: muster.cluster.v1.Join.Join:input_type -> muster.cluster.v1.JoinRequest
-	20, // 23: muster.cluster.v1.Join.Greet:input_type -> muster.cluster.v1.GreetRequest
-	3,  // 24: muster.cluster.v1.Control.Propose:output_type -> muster.cluster.v1.ProposeResponse
-	6,  // 25: muster.cluster.v1.Control.Barrier:output_type -> muster.cluster.v1.BarrierResponse
-	9,  // 26: muster.cluster.v1.Control.Heartbeat:output_type -> muster.cluster.v1.HeartbeatResponse
-	12, // 27: muster.cluster.v1.Control.Ping:output_type -> muster.cluster.v1.PingResponse
-	14, // 28: muster.cluster.v1.Control.HandOver:output_type -> muster.cluster.v1.HandOverResponse
-	16, // 29: muster.cluster.v1.Control.Renew:output_type -> muster.cluster.v1.RenewResponse
-	18, // 30: muster.cluster.v1.Join.Join:output_type -> muster.cluster.v1.JoinResponse
-	21, // 31: muster.cluster.v1.Join.Greet:output_type -> muster.cluster.v1.GreetResponse
-	24, // [24:32] is the sub-list for method output_type
-	16, // [16:24] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	4,  // 7: muster.cluster.v1.HandLeadershipResponse.refusal:type_name -> muster.cluster.v1.Refusal
+	26, // 8: muster.cluster.v1.JoinResponse.member:type_name -> muster.cluster.v1.Member
+	26, // 9: muster.cluster.v1.JoinResponse.members:type_name -> muster.cluster.v1.Member
+	4,  // 10: muster.cluster.v1.JoinResponse.refusal:type_name -> muster.cluster.v1.Refusal
+	21, // 11: muster.cluster.v1.GreetRequest.caller:type_name -> muster.cluster.v1.Announcement
+	21, // 12: muster.cluster.v1.GreetRequest.known:type_name -> muster.cluster.v1.Announcement
+	21, // 13: muster.cluster.v1.GreetResponse.me:type_name -> muster.cluster.v1.Announcement
+	21, // 14: muster.cluster.v1.GreetResponse.known:type_name -> muster.cluster.v1.Announcement
+	24, // 15: muster.cluster.v1.GreetResponse.dismissal:type_name -> muster.cluster.v1.Dismissal
+	1,  // 16: muster.cluster.v1.Dismissal.kind:type_name -> muster.cluster.v1.Dismissal.Kind
+	2,  // 17: muster.cluster.v1.Control.Propose:input_type -> muster.cluster.v1.ProposeRequest
+	5,  // 18: muster.cluster.v1.Control.Barrier:input_type -> muster.cluster.v1.BarrierRequest
+	8,  // 19: muster.cluster.v1.Control.Heartbeat:input_type -> muster.cluster.v1.HeartbeatRequest
+	11, // 20: muster.cluster.v1.Control.Ping:input_type -> muster.cluster.v1.PingRequest
+	13, // 21: muster.cluster.v1.Control.HandOver:input_type -> muster.cluster.v1.HandOverRequest
+	15, // 22: muster.cluster.v1.Control.HandLeadership:input_type -> muster.cluster.v1.HandLeadershipRequest
+	17, // 23: muster.cluster.v1.Control.Renew:input_type -> muster.cluster.v1.RenewRequest
+	19, // 24: muster.cluster.v1.Join.Join:input_type -> muster.cluster.v1.JoinRequest
+	22, // 25: muster.cluster.v1.Join.Greet:input_type -> muster.cluster.v1.GreetRequest
+	3,  // 26: muster.cluster.v1.Control.Propose:output_type -> muster.cluster.v1.ProposeResponse
+	6,  // 27: muster.cluster.v1.Control.Barrier:output_type -> muster.cluster.v1.BarrierResponse
+	9,  // 28: muster.cluster.v1.Control.Heartbeat:output_type -> muster.cluster.v1.HeartbeatResponse
+	12, // 29: muster.cluster.v1.Control.Ping:output_type -> muster.cluster.v1.PingResponse
+	14, // 30: muster.cluster.v1.Control.HandOver:output_type -> muster.cluster.v1.HandOverResponse
+	16, // 31: muster.cluster.v1.Control.HandLeadership:output_type -> muster.cluster.v1.HandLeadershipResponse
+	18, // 32: muster.cluster.v1.Control.Renew:output_type -> muster.cluster.v1.RenewResponse
+	20, // 33: muster.cluster.v1.Join.Join:output_type -> muster.cluster.v1.JoinResponse
+	23, // 34: muster.cluster.v1.Join.Greet:output_type -> muster.cluster.v1.GreetResponse
+	26, // [26:35] is the sub-list for method output_type
+	17, // [17:26] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_clusterpb_control_proto_init() }
@@ -1892,7 +2040,7 @@ func file_clusterpb_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_clusterpb_control_proto_rawDesc), len(file_clusterpb_control_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   21,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

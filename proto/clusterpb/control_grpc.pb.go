@@ -21,12 +21,13 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Control_Propose_FullMethodName   = "/muster.cluster.v1.Control/Propose"
-	Control_Barrier_FullMethodName   = "/muster.cluster.v1.Control/Barrier"
-	Control_Heartbeat_FullMethodName = "/muster.cluster.v1.Control/Heartbeat"
-	Control_Ping_FullMethodName      = "/muster.cluster.v1.Control/Ping"
-	Control_HandOver_FullMethodName  = "/muster.cluster.v1.Control/HandOver"
-	Control_Renew_FullMethodName     = "/muster.cluster.v1.Control/Renew"
+	Control_Propose_FullMethodName        = "/muster.cluster.v1.Control/Propose"
+	Control_Barrier_FullMethodName        = "/muster.cluster.v1.Control/Barrier"
+	Control_Heartbeat_FullMethodName      = "/muster.cluster.v1.Control/Heartbeat"
+	Control_Ping_FullMethodName           = "/muster.cluster.v1.Control/Ping"
+	Control_HandOver_FullMethodName       = "/muster.cluster.v1.Control/HandOver"
+	Control_HandLeadership_FullMethodName = "/muster.cluster.v1.Control/HandLeadership"
+	Control_Renew_FullMethodName          = "/muster.cluster.v1.Control/Renew"
 )
 
 // ControlClient is the client API for Control service.
@@ -45,6 +46,8 @@ type ControlClient interface {
 	Ping(ctx context.Context, in *PingRequest, opts ...grpc.CallOption) (*PingResponse, error)
 	// HandOver gives a new voter the key of the cluster's CA.
 	HandOver(ctx context.Context, in *HandOverRequest, opts ...grpc.CallOption) (*HandOverResponse, error)
+	// HandLeadership has the leader hand over, once.
+	HandLeadership(ctx context.Context, in *HandLeadershipRequest, opts ...grpc.CallOption) (*HandLeadershipResponse, error)
 	// Renew signs a new certificate for a member's key.
 	Renew(ctx context.Context, in *RenewRequest, opts ...grpc.CallOption) (*RenewResponse, error)
 }
@@ -107,6 +110,16 @@ func (c *controlClient) HandOver(ctx context.Context, in *HandOverRequest, opts 
 	return out, nil
 }
 
+func (c *controlClient) HandLeadership(ctx context.Context, in *HandLeadershipRequest, opts ...grpc.CallOption) (*HandLeadershipResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(HandLeadershipResponse)
+	err := c.cc.Invoke(ctx, Control_HandLeadership_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *controlClient) Renew(ctx context.Context, in *RenewRequest, opts ...grpc.CallOption) (*RenewResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(RenewResponse)
@@ -133,6 +146,8 @@ type ControlServer interface {
 	Ping(context.Context, *PingRequest) (*PingResponse, error)
 	// HandOver gives a new voter the key of the cluster's CA.
 	HandOver(context.Context, *HandOverRequest) (*HandOverResponse, error)
+	// HandLeadership has the leader hand over, once.
+	HandLeadership(context.Context, *HandLeadershipRequest) (*HandLeadershipResponse, error)
 	// Renew signs a new certificate for a member's key.
 	Renew(context.Context, *RenewRequest) (*RenewResponse, error)
 	mustEmbedUnimplementedControlServer()
@@ -159,6 +174,9 @@ func (UnimplementedControlServer) Ping(context.Context, *PingRequest) (*PingResp
 }
 func (UnimplementedControlServer) HandOver(context.Context, *HandOverRequest) (*HandOverResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method HandOver not implemented")
+}
+func (UnimplementedControlServer) HandLeadership(context.Context, *HandLeadershipRequest) (*HandLeadershipResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method HandLeadership not implemented")
 }
 func (UnimplementedControlServer) Renew(context.Context, *RenewRequest) (*RenewResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Renew not implemented")
@@ -274,6 +292,24 @@ func _Control_HandOver_Handler(srv interface{}, ctx context.Context, dec func(in
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Control_HandLeadership_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(HandLeadershipRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ControlServer).HandLeadership(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Control_HandLeadership_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ControlServer).HandLeadership(ctx, req.(*HandLeadershipRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Control_Renew_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(RenewRequest)
 	if err := dec(in); err != nil {
@@ -318,6 +354,10 @@ var Control_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "HandOver",
 			Handler:    _Control_HandOver_Handler,
+		},
+		{
+			MethodName: "HandLeadership",
+			Handler:    _Control_HandLeadership_Handler,
 		},
 		{
 			MethodName: "Renew",

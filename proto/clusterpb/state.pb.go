@@ -299,9 +299,13 @@ type Member struct {
 	// Revision of the last change of this object.
 	Version uint64 `protobuf:"varint,10,opt,name=version,proto3" json:"version,omitempty"`
 	// host:port of its operator and write doors, for people and answers.
-	HttpAddress   string `protobuf:"bytes,11,opt,name=http_address,json=httpAddress,proto3" json:"http_address,omitempty"`
-	WriteAddress  string `protobuf:"bytes,12,opt,name=write_address,json=writeAddress,proto3" json:"write_address,omitempty"`
-	StoreAddress  string `protobuf:"bytes,13,opt,name=store_address,json=storeAddress,proto3" json:"store_address,omitempty"`
+	HttpAddress  string `protobuf:"bytes,11,opt,name=http_address,json=httpAddress,proto3" json:"http_address,omitempty"`
+	WriteAddress string `protobuf:"bytes,12,opt,name=write_address,json=writeAddress,proto3" json:"write_address,omitempty"`
+	StoreAddress string `protobuf:"bytes,13,opt,name=store_address,json=storeAddress,proto3" json:"store_address,omitempty"`
+	// Of a member that is draining or being removed.
+	Departure *Departure `protobuf:"bytes,20,opt,name=departure,proto3" json:"departure,omitempty"`
+	// Revision at which an operator last changed its weight or zone.
+	Weighed       uint64 `protobuf:"varint,21,opt,name=weighed,proto3" json:"weighed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -427,6 +431,103 @@ func (x *Member) GetStoreAddress() string {
 	return ""
 }
 
+func (x *Member) GetDeparture() *Departure {
+	if x != nil {
+		return x.Departure
+	}
+	return nil
+}
+
+func (x *Member) GetWeighed() uint64 {
+	if x != nil {
+		return x.Weighed
+	}
+	return 0
+}
+
+// Departure is why and since when a member is on its way out.
+type Departure struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Revision and time at which its present state began.
+	Revision uint64 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	SinceMs  int64  `protobuf:"varint,2,opt,name=since_ms,json=sinceMs,proto3" json:"since_ms,omitempty"`
+	// In the operator's words; may be empty.
+	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Of a draining member: Report.process of the process that drains. Another
+	// one ends the drain.
+	Process uint64 `protobuf:"varint,4,opt,name=process,proto3" json:"process,omitempty"`
+	// Of one that is being removed: its blocks need no custodian where they are
+	// in the bucket.
+	BucketIsEnough bool `protobuf:"varint,5,opt,name=bucket_is_enough,json=bucketIsEnough,proto3" json:"bucket_is_enough,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *Departure) Reset() {
+	*x = Departure{}
+	mi := &file_clusterpb_state_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Departure) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Departure) ProtoMessage() {}
+
+func (x *Departure) ProtoReflect() protoreflect.Message {
+	mi := &file_clusterpb_state_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Departure.ProtoReflect.Descriptor instead.
+func (*Departure) Descriptor() ([]byte, []int) {
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Departure) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *Departure) GetSinceMs() int64 {
+	if x != nil {
+		return x.SinceMs
+	}
+	return 0
+}
+
+func (x *Departure) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Departure) GetProcess() uint64 {
+	if x != nil {
+		return x.Process
+	}
+	return 0
+}
+
+func (x *Departure) GetBucketIsEnough() bool {
+	if x != nil {
+		return x.BucketIsEnough
+	}
+	return false
+}
+
 // RemovedMember keeps a removed name recognisable: it is refused by name.
 type RemovedMember struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
@@ -443,7 +544,7 @@ type RemovedMember struct {
 
 func (x *RemovedMember) Reset() {
 	*x = RemovedMember{}
-	mi := &file_clusterpb_state_proto_msgTypes[1]
+	mi := &file_clusterpb_state_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -455,7 +556,7 @@ func (x *RemovedMember) String() string {
 func (*RemovedMember) ProtoMessage() {}
 
 func (x *RemovedMember) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[1]
+	mi := &file_clusterpb_state_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -468,7 +569,7 @@ func (x *RemovedMember) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemovedMember.ProtoReflect.Descriptor instead.
 func (*RemovedMember) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{1}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *RemovedMember) GetName() string {
@@ -545,7 +646,7 @@ type Store struct {
 
 func (x *Store) Reset() {
 	*x = Store{}
-	mi := &file_clusterpb_state_proto_msgTypes[2]
+	mi := &file_clusterpb_state_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -557,7 +658,7 @@ func (x *Store) String() string {
 func (*Store) ProtoMessage() {}
 
 func (x *Store) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[2]
+	mi := &file_clusterpb_state_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -570,7 +671,7 @@ func (x *Store) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Store.ProtoReflect.Descriptor instead.
 func (*Store) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{2}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Store) GetNumber() uint32 {
@@ -680,7 +781,7 @@ type Ring struct {
 
 func (x *Ring) Reset() {
 	*x = Ring{}
-	mi := &file_clusterpb_state_proto_msgTypes[3]
+	mi := &file_clusterpb_state_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -692,7 +793,7 @@ func (x *Ring) String() string {
 func (*Ring) ProtoMessage() {}
 
 func (x *Ring) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[3]
+	mi := &file_clusterpb_state_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -705,7 +806,7 @@ func (x *Ring) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ring.ProtoReflect.Descriptor instead.
 func (*Ring) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{3}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Ring) GetName() string {
@@ -795,7 +896,7 @@ type Table struct {
 
 func (x *Table) Reset() {
 	*x = Table{}
-	mi := &file_clusterpb_state_proto_msgTypes[4]
+	mi := &file_clusterpb_state_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -807,7 +908,7 @@ func (x *Table) String() string {
 func (*Table) ProtoMessage() {}
 
 func (x *Table) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[4]
+	mi := &file_clusterpb_state_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -820,7 +921,7 @@ func (x *Table) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Table.ProtoReflect.Descriptor instead.
 func (*Table) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{4}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Table) GetSlots() uint32 {
@@ -892,7 +993,7 @@ type Epoch struct {
 
 func (x *Epoch) Reset() {
 	*x = Epoch{}
-	mi := &file_clusterpb_state_proto_msgTypes[5]
+	mi := &file_clusterpb_state_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -904,7 +1005,7 @@ func (x *Epoch) String() string {
 func (*Epoch) ProtoMessage() {}
 
 func (x *Epoch) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[5]
+	mi := &file_clusterpb_state_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -917,7 +1018,7 @@ func (x *Epoch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Epoch.ProtoReflect.Descriptor instead.
 func (*Epoch) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{5}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Epoch) GetSlot() uint32 {
@@ -1002,7 +1103,7 @@ type Tenant struct {
 
 func (x *Tenant) Reset() {
 	*x = Tenant{}
-	mi := &file_clusterpb_state_proto_msgTypes[6]
+	mi := &file_clusterpb_state_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1014,7 +1115,7 @@ func (x *Tenant) String() string {
 func (*Tenant) ProtoMessage() {}
 
 func (x *Tenant) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[6]
+	mi := &file_clusterpb_state_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1027,7 +1128,7 @@ func (x *Tenant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tenant.ProtoReflect.Descriptor instead.
 func (*Tenant) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{6}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Tenant) GetId() string {
@@ -1098,7 +1199,7 @@ type TenantSpec struct {
 
 func (x *TenantSpec) Reset() {
 	*x = TenantSpec{}
-	mi := &file_clusterpb_state_proto_msgTypes[7]
+	mi := &file_clusterpb_state_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1110,7 +1211,7 @@ func (x *TenantSpec) String() string {
 func (*TenantSpec) ProtoMessage() {}
 
 func (x *TenantSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[7]
+	mi := &file_clusterpb_state_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1123,7 +1224,7 @@ func (x *TenantSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TenantSpec.ProtoReflect.Descriptor instead.
 func (*TenantSpec) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{7}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *TenantSpec) GetRetentionMs() int64 {
@@ -1174,7 +1275,7 @@ type Limits struct {
 
 func (x *Limits) Reset() {
 	*x = Limits{}
-	mi := &file_clusterpb_state_proto_msgTypes[8]
+	mi := &file_clusterpb_state_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1186,7 +1287,7 @@ func (x *Limits) String() string {
 func (*Limits) ProtoMessage() {}
 
 func (x *Limits) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[8]
+	mi := &file_clusterpb_state_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1199,7 +1300,7 @@ func (x *Limits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Limits.ProtoReflect.Descriptor instead.
 func (*Limits) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{8}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Limits) GetActiveSeries() int64 {
@@ -1294,7 +1395,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_clusterpb_state_proto_msgTypes[9]
+	mi := &file_clusterpb_state_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1306,7 +1407,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[9]
+	mi := &file_clusterpb_state_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1319,7 +1420,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{9}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Route) GetRing() uint64 {
@@ -1369,7 +1470,7 @@ type TenantToken struct {
 
 func (x *TenantToken) Reset() {
 	*x = TenantToken{}
-	mi := &file_clusterpb_state_proto_msgTypes[10]
+	mi := &file_clusterpb_state_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1381,7 +1482,7 @@ func (x *TenantToken) String() string {
 func (*TenantToken) ProtoMessage() {}
 
 func (x *TenantToken) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[10]
+	mi := &file_clusterpb_state_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1394,7 +1495,7 @@ func (x *TenantToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TenantToken.ProtoReflect.Descriptor instead.
 func (*TenantToken) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{10}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *TenantToken) GetId() string {
@@ -1431,7 +1532,7 @@ type Tombstone struct {
 
 func (x *Tombstone) Reset() {
 	*x = Tombstone{}
-	mi := &file_clusterpb_state_proto_msgTypes[11]
+	mi := &file_clusterpb_state_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1443,7 +1544,7 @@ func (x *Tombstone) String() string {
 func (*Tombstone) ProtoMessage() {}
 
 func (x *Tombstone) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[11]
+	mi := &file_clusterpb_state_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1456,7 +1557,7 @@ func (x *Tombstone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tombstone.ProtoReflect.Descriptor instead.
 func (*Tombstone) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{11}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Tombstone) GetTenant() string {
@@ -1508,7 +1609,7 @@ type Settings struct {
 
 func (x *Settings) Reset() {
 	*x = Settings{}
-	mi := &file_clusterpb_state_proto_msgTypes[12]
+	mi := &file_clusterpb_state_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1520,7 +1621,7 @@ func (x *Settings) String() string {
 func (*Settings) ProtoMessage() {}
 
 func (x *Settings) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[12]
+	mi := &file_clusterpb_state_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1533,7 +1634,7 @@ func (x *Settings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Settings.ProtoReflect.Descriptor instead.
 func (*Settings) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{12}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Settings) GetDefaultTenant() string {
@@ -1646,7 +1747,7 @@ type Token struct {
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_clusterpb_state_proto_msgTypes[13]
+	mi := &file_clusterpb_state_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1658,7 +1759,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[13]
+	mi := &file_clusterpb_state_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1671,7 +1772,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{13}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Token) GetId() string {
@@ -1747,7 +1848,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_clusterpb_state_proto_msgTypes[14]
+	mi := &file_clusterpb_state_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1759,7 +1860,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[14]
+	mi := &file_clusterpb_state_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1772,7 +1873,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{14}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Event) GetRevision() uint64 {
@@ -1842,7 +1943,7 @@ type Request struct {
 
 func (x *Request) Reset() {
 	*x = Request{}
-	mi := &file_clusterpb_state_proto_msgTypes[15]
+	mi := &file_clusterpb_state_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1854,7 +1955,7 @@ func (x *Request) String() string {
 func (*Request) ProtoMessage() {}
 
 func (x *Request) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[15]
+	mi := &file_clusterpb_state_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1867,7 +1968,7 @@ func (x *Request) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Request.ProtoReflect.Descriptor instead.
 func (*Request) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{15}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Request) GetId() []byte {
@@ -1939,7 +2040,7 @@ type Cluster struct {
 
 func (x *Cluster) Reset() {
 	*x = Cluster{}
-	mi := &file_clusterpb_state_proto_msgTypes[16]
+	mi := &file_clusterpb_state_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1951,7 +2052,7 @@ func (x *Cluster) String() string {
 func (*Cluster) ProtoMessage() {}
 
 func (x *Cluster) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[16]
+	mi := &file_clusterpb_state_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1964,7 +2065,7 @@ func (x *Cluster) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cluster.ProtoReflect.Descriptor instead.
 func (*Cluster) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{16}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Cluster) GetName() string {
@@ -2042,7 +2143,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_clusterpb_state_proto_msgTypes[17]
+	mi := &file_clusterpb_state_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2054,7 +2155,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[17]
+	mi := &file_clusterpb_state_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2067,7 +2168,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{17}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Record) GetOf() isRecord_Of {
@@ -2287,7 +2388,7 @@ type SnapshotHeader struct {
 
 func (x *SnapshotHeader) Reset() {
 	*x = SnapshotHeader{}
-	mi := &file_clusterpb_state_proto_msgTypes[18]
+	mi := &file_clusterpb_state_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2299,7 +2400,7 @@ func (x *SnapshotHeader) String() string {
 func (*SnapshotHeader) ProtoMessage() {}
 
 func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[18]
+	mi := &file_clusterpb_state_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2312,7 +2413,7 @@ func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
 func (*SnapshotHeader) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{18}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *SnapshotHeader) GetFormat() uint32 {
@@ -2340,7 +2441,7 @@ type SnapshotFooter struct {
 
 func (x *SnapshotFooter) Reset() {
 	*x = SnapshotFooter{}
-	mi := &file_clusterpb_state_proto_msgTypes[19]
+	mi := &file_clusterpb_state_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2352,7 +2453,7 @@ func (x *SnapshotFooter) String() string {
 func (*SnapshotFooter) ProtoMessage() {}
 
 func (x *SnapshotFooter) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[19]
+	mi := &file_clusterpb_state_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2365,7 +2466,7 @@ func (x *SnapshotFooter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotFooter.ProtoReflect.Descriptor instead.
 func (*SnapshotFooter) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{19}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *SnapshotFooter) GetRecords() uint64 {
@@ -2386,7 +2487,7 @@ var File_clusterpb_state_proto protoreflect.FileDescriptor
 
 const file_clusterpb_state_proto_rawDesc = "" +
 	"\n" +
-	"\x15clusterpb/state.proto\x12\x11muster.cluster.v1\"\x90\x03\n" +
+	"\x15clusterpb/state.proto\x12\x11muster.cluster.v1\"\xe6\x03\n" +
 	"\x06Member\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x18\n" +
@@ -2401,7 +2502,15 @@ const file_clusterpb_state_proto_rawDesc = "" +
 	" \x01(\x04R\aversion\x12!\n" +
 	"\fhttp_address\x18\v \x01(\tR\vhttpAddress\x12#\n" +
 	"\rwrite_address\x18\f \x01(\tR\fwriteAddress\x12#\n" +
-	"\rstore_address\x18\r \x01(\tR\fstoreAddress\"\xa8\x01\n" +
+	"\rstore_address\x18\r \x01(\tR\fstoreAddress\x12:\n" +
+	"\tdeparture\x18\x14 \x01(\v2\x1c.muster.cluster.v1.DepartureR\tdeparture\x12\x18\n" +
+	"\aweighed\x18\x15 \x01(\x04R\aweighed\"\x9e\x01\n" +
+	"\tDeparture\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x04R\brevision\x12\x19\n" +
+	"\bsince_ms\x18\x02 \x01(\x03R\asinceMs\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x18\n" +
+	"\aprocess\x18\x04 \x01(\x04R\aprocess\x12(\n" +
+	"\x10bucket_is_enough\x18\x05 \x01(\bR\x0ebucketIsEnough\"\xa8\x01\n" +
 	"\rRemovedMember\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x1a\n" +
@@ -2636,7 +2745,7 @@ func file_clusterpb_state_proto_rawDescGZIP() []byte {
 }
 
 var file_clusterpb_state_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_clusterpb_state_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_clusterpb_state_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_clusterpb_state_proto_goTypes = []any{
 	(MemberState)(0),       // 0: muster.cluster.v1.MemberState
 	(WriteQuorum)(0),       // 1: muster.cluster.v1.WriteQuorum
@@ -2644,58 +2753,60 @@ var file_clusterpb_state_proto_goTypes = []any{
 	(TenantAuth)(0),        // 3: muster.cluster.v1.TenantAuth
 	(TokenRole)(0),         // 4: muster.cluster.v1.TokenRole
 	(*Member)(nil),         // 5: muster.cluster.v1.Member
-	(*RemovedMember)(nil),  // 6: muster.cluster.v1.RemovedMember
-	(*Store)(nil),          // 7: muster.cluster.v1.Store
-	(*Ring)(nil),           // 8: muster.cluster.v1.Ring
-	(*Table)(nil),          // 9: muster.cluster.v1.Table
-	(*Epoch)(nil),          // 10: muster.cluster.v1.Epoch
-	(*Tenant)(nil),         // 11: muster.cluster.v1.Tenant
-	(*TenantSpec)(nil),     // 12: muster.cluster.v1.TenantSpec
-	(*Limits)(nil),         // 13: muster.cluster.v1.Limits
-	(*Route)(nil),          // 14: muster.cluster.v1.Route
-	(*TenantToken)(nil),    // 15: muster.cluster.v1.TenantToken
-	(*Tombstone)(nil),      // 16: muster.cluster.v1.Tombstone
-	(*Settings)(nil),       // 17: muster.cluster.v1.Settings
-	(*Token)(nil),          // 18: muster.cluster.v1.Token
-	(*Event)(nil),          // 19: muster.cluster.v1.Event
-	(*Request)(nil),        // 20: muster.cluster.v1.Request
-	(*Cluster)(nil),        // 21: muster.cluster.v1.Cluster
-	(*Record)(nil),         // 22: muster.cluster.v1.Record
-	(*SnapshotHeader)(nil), // 23: muster.cluster.v1.SnapshotHeader
-	(*SnapshotFooter)(nil), // 24: muster.cluster.v1.SnapshotFooter
+	(*Departure)(nil),      // 6: muster.cluster.v1.Departure
+	(*RemovedMember)(nil),  // 7: muster.cluster.v1.RemovedMember
+	(*Store)(nil),          // 8: muster.cluster.v1.Store
+	(*Ring)(nil),           // 9: muster.cluster.v1.Ring
+	(*Table)(nil),          // 10: muster.cluster.v1.Table
+	(*Epoch)(nil),          // 11: muster.cluster.v1.Epoch
+	(*Tenant)(nil),         // 12: muster.cluster.v1.Tenant
+	(*TenantSpec)(nil),     // 13: muster.cluster.v1.TenantSpec
+	(*Limits)(nil),         // 14: muster.cluster.v1.Limits
+	(*Route)(nil),          // 15: muster.cluster.v1.Route
+	(*TenantToken)(nil),    // 16: muster.cluster.v1.TenantToken
+	(*Tombstone)(nil),      // 17: muster.cluster.v1.Tombstone
+	(*Settings)(nil),       // 18: muster.cluster.v1.Settings
+	(*Token)(nil),          // 19: muster.cluster.v1.Token
+	(*Event)(nil),          // 20: muster.cluster.v1.Event
+	(*Request)(nil),        // 21: muster.cluster.v1.Request
+	(*Cluster)(nil),        // 22: muster.cluster.v1.Cluster
+	(*Record)(nil),         // 23: muster.cluster.v1.Record
+	(*SnapshotHeader)(nil), // 24: muster.cluster.v1.SnapshotHeader
+	(*SnapshotFooter)(nil), // 25: muster.cluster.v1.SnapshotFooter
 }
 var file_clusterpb_state_proto_depIdxs = []int32{
 	0,  // 0: muster.cluster.v1.Member.state:type_name -> muster.cluster.v1.MemberState
-	1,  // 1: muster.cluster.v1.Ring.write_quorum:type_name -> muster.cluster.v1.WriteQuorum
-	9,  // 2: muster.cluster.v1.Ring.table:type_name -> muster.cluster.v1.Table
-	10, // 3: muster.cluster.v1.Table.past:type_name -> muster.cluster.v1.Epoch
-	2,  // 4: muster.cluster.v1.Tenant.state:type_name -> muster.cluster.v1.TenantState
-	12, // 5: muster.cluster.v1.Tenant.spec:type_name -> muster.cluster.v1.TenantSpec
-	14, // 6: muster.cluster.v1.Tenant.route:type_name -> muster.cluster.v1.Route
-	14, // 7: muster.cluster.v1.Tenant.past_routes:type_name -> muster.cluster.v1.Route
-	15, // 8: muster.cluster.v1.Tenant.tokens:type_name -> muster.cluster.v1.TenantToken
-	13, // 9: muster.cluster.v1.TenantSpec.limits:type_name -> muster.cluster.v1.Limits
-	3,  // 10: muster.cluster.v1.Settings.tenant_auth:type_name -> muster.cluster.v1.TenantAuth
-	12, // 11: muster.cluster.v1.Settings.tenant_defaults:type_name -> muster.cluster.v1.TenantSpec
-	4,  // 12: muster.cluster.v1.Token.role:type_name -> muster.cluster.v1.TokenRole
-	23, // 13: muster.cluster.v1.Record.header:type_name -> muster.cluster.v1.SnapshotHeader
-	21, // 14: muster.cluster.v1.Record.cluster:type_name -> muster.cluster.v1.Cluster
-	17, // 15: muster.cluster.v1.Record.settings:type_name -> muster.cluster.v1.Settings
-	5,  // 16: muster.cluster.v1.Record.member:type_name -> muster.cluster.v1.Member
-	6,  // 17: muster.cluster.v1.Record.removed:type_name -> muster.cluster.v1.RemovedMember
-	7,  // 18: muster.cluster.v1.Record.store:type_name -> muster.cluster.v1.Store
-	8,  // 19: muster.cluster.v1.Record.ring:type_name -> muster.cluster.v1.Ring
-	11, // 20: muster.cluster.v1.Record.tenant:type_name -> muster.cluster.v1.Tenant
-	16, // 21: muster.cluster.v1.Record.tombstone:type_name -> muster.cluster.v1.Tombstone
-	18, // 22: muster.cluster.v1.Record.token:type_name -> muster.cluster.v1.Token
-	19, // 23: muster.cluster.v1.Record.event:type_name -> muster.cluster.v1.Event
-	20, // 24: muster.cluster.v1.Record.request:type_name -> muster.cluster.v1.Request
-	24, // 25: muster.cluster.v1.Record.footer:type_name -> muster.cluster.v1.SnapshotFooter
-	26, // [26:26] is the sub-list for method output_type
-	26, // [26:26] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	6,  // 1: muster.cluster.v1.Member.departure:type_name -> muster.cluster.v1.Departure
+	1,  // 2: muster.cluster.v1.Ring.write_quorum:type_name -> muster.cluster.v1.WriteQuorum
+	10, // 3: muster.cluster.v1.Ring.table:type_name -> muster.cluster.v1.Table
+	11, // 4: muster.cluster.v1.Table.past:type_name -> muster.cluster.v1.Epoch
+	2,  // 5: muster.cluster.v1.Tenant.state:type_name -> muster.cluster.v1.TenantState
+	13, // 6: muster.cluster.v1.Tenant.spec:type_name -> muster.cluster.v1.TenantSpec
+	15, // 7: muster.cluster.v1.Tenant.route:type_name -> muster.cluster.v1.Route
+	15, // 8: muster.cluster.v1.Tenant.past_routes:type_name -> muster.cluster.v1.Route
+	16, // 9: muster.cluster.v1.Tenant.tokens:type_name -> muster.cluster.v1.TenantToken
+	14, // 10: muster.cluster.v1.TenantSpec.limits:type_name -> muster.cluster.v1.Limits
+	3,  // 11: muster.cluster.v1.Settings.tenant_auth:type_name -> muster.cluster.v1.TenantAuth
+	13, // 12: muster.cluster.v1.Settings.tenant_defaults:type_name -> muster.cluster.v1.TenantSpec
+	4,  // 13: muster.cluster.v1.Token.role:type_name -> muster.cluster.v1.TokenRole
+	24, // 14: muster.cluster.v1.Record.header:type_name -> muster.cluster.v1.SnapshotHeader
+	22, // 15: muster.cluster.v1.Record.cluster:type_name -> muster.cluster.v1.Cluster
+	18, // 16: muster.cluster.v1.Record.settings:type_name -> muster.cluster.v1.Settings
+	5,  // 17: muster.cluster.v1.Record.member:type_name -> muster.cluster.v1.Member
+	7,  // 18: muster.cluster.v1.Record.removed:type_name -> muster.cluster.v1.RemovedMember
+	8,  // 19: muster.cluster.v1.Record.store:type_name -> muster.cluster.v1.Store
+	9,  // 20: muster.cluster.v1.Record.ring:type_name -> muster.cluster.v1.Ring
+	12, // 21: muster.cluster.v1.Record.tenant:type_name -> muster.cluster.v1.Tenant
+	17, // 22: muster.cluster.v1.Record.tombstone:type_name -> muster.cluster.v1.Tombstone
+	19, // 23: muster.cluster.v1.Record.token:type_name -> muster.cluster.v1.Token
+	20, // 24: muster.cluster.v1.Record.event:type_name -> muster.cluster.v1.Event
+	21, // 25: muster.cluster.v1.Record.request:type_name -> muster.cluster.v1.Request
+	25, // 26: muster.cluster.v1.Record.footer:type_name -> muster.cluster.v1.SnapshotFooter
+	27, // [27:27] is the sub-list for method output_type
+	27, // [27:27] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_clusterpb_state_proto_init() }
@@ -2703,9 +2814,9 @@ func file_clusterpb_state_proto_init() {
 	if File_clusterpb_state_proto != nil {
 		return
 	}
-	file_clusterpb_state_proto_msgTypes[7].OneofWrappers = []any{}
 	file_clusterpb_state_proto_msgTypes[8].OneofWrappers = []any{}
-	file_clusterpb_state_proto_msgTypes[17].OneofWrappers = []any{
+	file_clusterpb_state_proto_msgTypes[9].OneofWrappers = []any{}
+	file_clusterpb_state_proto_msgTypes[18].OneofWrappers = []any{
 		(*Record_Header)(nil),
 		(*Record_Cluster)(nil),
 		(*Record_Settings)(nil),
@@ -2726,7 +2837,7 @@ func file_clusterpb_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_clusterpb_state_proto_rawDesc), len(file_clusterpb_state_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   20,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
