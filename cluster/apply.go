@@ -109,6 +109,12 @@ func (e *edit) carryOut() (uint64, *clusterpb.Refusal) {
 		return e.revokeTenantToken(c.RevokeTenantToken)
 	case *clusterpb.Command_PutSettings:
 		return e.putSettings(c.PutSettings)
+	case *clusterpb.Command_RestoreState:
+		return e.restoreState(c.RestoreState)
+	case *clusterpb.Command_RecoverCluster:
+		return e.recoverCluster(c.RecoverCluster)
+	case *clusterpb.Command_RefoundCluster:
+		return e.refoundCluster(c.RefoundCluster)
 	default:
 		return 0, invalid("", "the command's change %T is not known to this version", c)
 	}

@@ -68,6 +68,12 @@ func (e *edit) newMember(m *clusterpb.Member, storeID []byte) *clusterpb.Member 
 // newStore numbers the data of a directory. The caller has checked that a
 // number is left.
 func (e *edit) newStore(id []byte, node string, incarnation uint64) uint32 {
+	if st := e.next.StoreByID(id); isAwaited(st, node) {
+		next := copyOf(st)
+		next.Node, next.Incarnation, next.Awaited = node, incarnation, 0
+		e.setStore(next)
+		return next.GetNumber()
+	}
 	n := e.next.cluster.GetNextStore()
 	e.setCluster(func(c *clusterpb.Cluster) { c.NextStore = n + 1 })
 	e.setStore(&clusterpb.Store{Number: uint32(n), Id: bytes.Clone(id), Node: node, Incarnation: incarnation})
@@ -87,9 +93,11 @@ func (e *edit) addMember(c *clusterpb.AddMember) (uint64, *clusterpb.Refusal) {
 	}
 	st := e.next.StoreByID(c.GetStoreId())
 	switch {
+	case old != nil && st.GetNumber() == old.GetStore() && st != nil && bytes.Equal(old.GetKeyHash(), m.GetKeyHash()) && c.GetResetControlState():
+		return e.resetMember(old, c)
 	case old != nil && st.GetNumber() == old.GetStore() && st != nil && bytes.Equal(old.GetKeyHash(), m.GetKeyHash()):
 		return e.repeatMember(old, m)
-	case st != nil:
+	case st != nil && (old != nil || !isAwaited(st, m.GetName())):
 		return 0, e.strangeStore(old, st)
 	case old != nil && !c.GetReplace():
 		return 0, refuse(clusterpb.Refusal_EXISTS, "name", "%s is a member with another data directory: give the new node another name, or join with --replace, which gives up the old directory's data", old.GetName())

@@ -193,18 +193,9 @@ func (e *edit) deleteRing(c *clusterpb.DeleteRing) (uint64, *clusterpb.Refusal) 
 	if old == nil {
 		return 0, notFound("there is no ring %s: `muster ring list` lists them", c.GetName())
 	}
-	steps := make([]ring.Step, old.Table.Slots())
-	for i := range steps {
-		s := old.Table.At(i)
-		steps[i] = ring.Step{Slot: i, Quorum: s.Quorum, Base: s.Changed}
+	if r := e.endRing(old); r != nil {
+		return 0, r
 	}
-	table, err := old.Table.Apply(steps, e.rev, e.now)
-	if err != nil {
-		return 0, unsafe("", "ring %s: %v", c.GetName(), err)
-	}
-	next := &Ring{Spec: copyOf(old.Spec), Table: table}
-	next.Spec.Deleted, next.Spec.DeletedTimeMs, next.Spec.Version = e.rev, e.now, e.rev
-	e.setRing(next)
 	if r := e.checkHoused(old); r != nil {
 		return 0, r
 	}
@@ -214,6 +205,23 @@ func (e *edit) deleteRing(c *clusterpb.DeleteRing) (uint64, *clusterpb.Refusal) 
 	e.changed.Rings = true
 	e.note("ring deleted", c.GetName(), "")
 	return 0, nil
+}
+
+// endRing ends a ring: what is left is its history.
+func (e *edit) endRing(old *Ring) *clusterpb.Refusal {
+	steps := make([]ring.Step, old.Table.Slots())
+	for i := range steps {
+		s := old.Table.At(i)
+		steps[i] = ring.Step{Slot: i, Quorum: s.Quorum, Base: s.Changed}
+	}
+	table, err := old.Table.Apply(steps, e.rev, e.now)
+	if err != nil {
+		return unsafe("", "ring %s: %v", old.Spec.GetName(), err)
+	}
+	next := &Ring{Spec: copyOf(old.Spec), Table: table}
+	next.Spec.Deleted, next.Spec.DeletedTimeMs, next.Spec.Version = e.rev, e.now, e.rev
+	e.setRing(next)
+	return nil
 }
 
 // checkHoused refuses to delete the only ring that takes some tenant.

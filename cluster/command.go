@@ -8,8 +8,9 @@ import (
 )
 
 // maxCommand bounds an encoded command in bytes. The largest that are sent are
-// steps for all 65,536 slots of a ring, at 40 bytes each.
-const maxCommand = 8 << 20
+// steps for all 65,536 slots of a ring, at 40 bytes each, and the restoring of
+// 100,000 tenants with a token and a few limits each, at 200 bytes each.
+const maxCommand = 32 << 20
 
 // ErrCommandTooLarge means that a command is beyond what the log takes.
 var ErrCommandTooLarge = errors.New("command too large")

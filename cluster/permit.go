@@ -21,6 +21,8 @@ func (n *Node) unsafeNow(e *engine, cmd *clusterpb.Command) *clusterpb.Refusal {
 		return n.guardDrain(e, st, c.DrainMember)
 	case *clusterpb.Command_BeginRemoval:
 		return n.guardRemoval(e, st, c.BeginRemoval)
+	case *clusterpb.Command_RecoverCluster, *clusterpb.Command_RefoundCluster:
+		return unsafe("", "a cluster is recovered by a node without a leader only: `muster cluster recover --plan`")
 	}
 	return nil
 }

@@ -15,10 +15,26 @@ const fieldPlacement = "placement"
 // before it commits; applying computes nothing, so that nodes with different
 // planners get one table.
 func (s *State) Place(cmd *clusterpb.Command) {
-	put := cmd.GetPutRing()
-	if put == nil {
-		return
+	for _, put := range ringsIn(cmd) {
+		s.placeRing(put)
 	}
+}
+
+// ringsIn are the rings that a command may make.
+func ringsIn(cmd *clusterpb.Command) []*clusterpb.PutRing {
+	if put := cmd.GetPutRing(); put != nil {
+		return []*clusterpb.PutRing{put}
+	}
+	var out []*clusterpb.PutRing
+	for _, r := range cmd.GetRestoreState().GetRings() {
+		if r.GetRing() != nil && !r.GetDelete() {
+			out = append(out, r.GetRing())
+		}
+	}
+	return out
+}
+
+func (s *State) placeRing(put *clusterpb.PutRing) {
 	put.Placement = nil
 	e := &edit{next: *s}
 	if s.cluster == nil || s.Ring(put.GetName()) != nil || e.checkRing(put) != nil {
@@ -127,7 +143,7 @@ const placeTries = 3
 // commitPlaced commits a command, that of a new ring with its placement by the
 // newest state, planned again where the nodes have changed in between.
 func commitPlaced(cmd *clusterpb.Command, newest func() (*State, error), commit func() (Result, error)) (Result, error) {
-	if cmd.GetPutRing() == nil {
+	if len(ringsIn(cmd)) == 0 {
 		return commit()
 	}
 	for try := 1; ; try++ {

@@ -227,6 +227,12 @@ func command(change proto.Message) *clusterpb.Command {
 		cmd.Change = &clusterpb.Command_RevokeTenantToken{RevokeTenantToken: c}
 	case *clusterpb.PutSettings:
 		cmd.Change = &clusterpb.Command_PutSettings{PutSettings: c}
+	case *clusterpb.RestoreState:
+		cmd.Change = &clusterpb.Command_RestoreState{RestoreState: c}
+	case *clusterpb.RecoverCluster:
+		cmd.Change = &clusterpb.Command_RecoverCluster{RecoverCluster: c}
+	case *clusterpb.RefoundCluster:
+		cmd.Change = &clusterpb.Command_RefoundCluster{RefoundCluster: c}
 	default:
 		panic(fmt.Sprintf("%T is no change", change))
 	}

@@ -61,6 +61,9 @@ type Command struct {
 	//	*Command_CreateTenantToken
 	//	*Command_RevokeTenantToken
 	//	*Command_PutSettings
+	//	*Command_RestoreState
+	//	*Command_RecoverCluster
+	//	*Command_RefoundCluster
 	Change        isCommand_Change `protobuf_oneof:"change"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -336,6 +339,33 @@ func (x *Command) GetPutSettings() *PutSettings {
 	return nil
 }
 
+func (x *Command) GetRestoreState() *RestoreState {
+	if x != nil {
+		if x, ok := x.Change.(*Command_RestoreState); ok {
+			return x.RestoreState
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRecoverCluster() *RecoverCluster {
+	if x != nil {
+		if x, ok := x.Change.(*Command_RecoverCluster); ok {
+			return x.RecoverCluster
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRefoundCluster() *RefoundCluster {
+	if x != nil {
+		if x, ok := x.Change.(*Command_RefoundCluster); ok {
+			return x.RefoundCluster
+		}
+	}
+	return nil
+}
+
 type isCommand_Change interface {
 	isCommand_Change()
 }
@@ -428,6 +458,18 @@ type Command_PutSettings struct {
 	PutSettings *PutSettings `protobuf:"bytes,50,opt,name=put_settings,json=putSettings,proto3,oneof"`
 }
 
+type Command_RestoreState struct {
+	RestoreState *RestoreState `protobuf:"bytes,55,opt,name=restore_state,json=restoreState,proto3,oneof"`
+}
+
+type Command_RecoverCluster struct {
+	RecoverCluster *RecoverCluster `protobuf:"bytes,56,opt,name=recover_cluster,json=recoverCluster,proto3,oneof"`
+}
+
+type Command_RefoundCluster struct {
+	RefoundCluster *RefoundCluster `protobuf:"bytes,57,opt,name=refound_cluster,json=refoundCluster,proto3,oneof"`
+}
+
 func (*Command_Init) isCommand_Change() {}
 
 func (*Command_AddMember) isCommand_Change() {}
@@ -471,6 +513,12 @@ func (*Command_CreateTenantToken) isCommand_Change() {}
 func (*Command_RevokeTenantToken) isCommand_Change() {}
 
 func (*Command_PutSettings) isCommand_Change() {}
+
+func (*Command_RestoreState) isCommand_Change() {}
+
+func (*Command_RecoverCluster) isCommand_Change() {}
+
+func (*Command_RefoundCluster) isCommand_Change() {}
 
 // InitCluster creates the cluster with its first member, already active, and
 // the ring `default` that takes every tenant.
@@ -590,9 +638,12 @@ type AddMember struct {
 	StoreId []byte                 `protobuf:"bytes,2,opt,name=store_id,json=storeId,proto3" json:"store_id,omitempty"`
 	Replace bool                   `protobuf:"varint,3,opt,name=replace,proto3" json:"replace,omitempty"`
 	// The node token that let it in; bound in the same change.
-	TokenId       string `protobuf:"bytes,4,opt,name=token_id,json=tokenId,proto3" json:"token_id,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	TokenId string `protobuf:"bytes,4,opt,name=token_id,json=tokenId,proto3" json:"token_id,omitempty"`
+	// The node has given its control state up: it becomes another incarnation
+	// and another server, with the store that it had.
+	ResetControlState bool `protobuf:"varint,35,opt,name=reset_control_state,json=resetControlState,proto3" json:"reset_control_state,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *AddMember) Reset() {
@@ -651,6 +702,13 @@ func (x *AddMember) GetTokenId() string {
 		return x.TokenId
 	}
 	return ""
+}
+
+func (x *AddMember) GetResetControlState() bool {
+	if x != nil {
+		return x.ResetControlState
+	}
+	return false
 }
 
 type ActivateMember struct {
@@ -1956,11 +2014,392 @@ func (x *EmptyStore) GetInBucket() bool {
 	return false
 }
 
+// RestoreState puts back what a snapshot holds and the cluster has lost or
+// changed, all or nothing. It carries the difference only, as it was computed at
+// the versions named here; another version refuses the whole command. Members,
+// stores and who holds which slot stay as they are.
+type RestoreState struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What is restored, for the event.
+	Source string `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
+	// Absent: they stay.
+	Settings        *Settings         `protobuf:"bytes,2,opt,name=settings,proto3" json:"settings,omitempty"`
+	SettingsVersion uint64            `protobuf:"varint,3,opt,name=settings_version,json=settingsVersion,proto3" json:"settings_version,omitempty"`
+	Rings           []*RestoredRing   `protobuf:"bytes,4,rep,name=rings,proto3" json:"rings,omitempty"`
+	Tenants         []*RestoredTenant `protobuf:"bytes,5,rep,name=tenants,proto3" json:"tenants,omitempty"`
+	// People's tokens that are there no more.
+	Tokens        []*Token `protobuf:"bytes,6,rep,name=tokens,proto3" json:"tokens,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RestoreState) Reset() {
+	*x = RestoreState{}
+	mi := &file_clusterpb_command_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RestoreState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RestoreState) ProtoMessage() {}
+
+func (x *RestoreState) ProtoReflect() protoreflect.Message {
+	mi := &file_clusterpb_command_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RestoreState.ProtoReflect.Descriptor instead.
+func (*RestoreState) Descriptor() ([]byte, []int) {
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *RestoreState) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *RestoreState) GetSettings() *Settings {
+	if x != nil {
+		return x.Settings
+	}
+	return nil
+}
+
+func (x *RestoreState) GetSettingsVersion() uint64 {
+	if x != nil {
+		return x.SettingsVersion
+	}
+	return 0
+}
+
+func (x *RestoreState) GetRings() []*RestoredRing {
+	if x != nil {
+		return x.Rings
+	}
+	return nil
+}
+
+func (x *RestoreState) GetTenants() []*RestoredTenant {
+	if x != nil {
+		return x.Tenants
+	}
+	return nil
+}
+
+func (x *RestoreState) GetTokens() []*Token {
+	if x != nil {
+		return x.Tokens
+	}
+	return nil
+}
+
+type RestoredRing struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Ring  *PutRing               `protobuf:"bytes,1,opt,name=ring,proto3" json:"ring,omitempty"`
+	// Version of the live ring; 0: there is none.
+	Version       uint64 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	Delete        bool   `protobuf:"varint,3,opt,name=delete,proto3" json:"delete,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RestoredRing) Reset() {
+	*x = RestoredRing{}
+	mi := &file_clusterpb_command_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RestoredRing) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RestoredRing) ProtoMessage() {}
+
+func (x *RestoredRing) ProtoReflect() protoreflect.Message {
+	mi := &file_clusterpb_command_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RestoredRing.ProtoReflect.Descriptor instead.
+func (*RestoredRing) Descriptor() ([]byte, []int) {
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *RestoredRing) GetRing() *PutRing {
+	if x != nil {
+		return x.Ring
+	}
+	return nil
+}
+
+func (x *RestoredRing) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *RestoredRing) GetDelete() bool {
+	if x != nil {
+		return x.Delete
+	}
+	return false
+}
+
+type RestoredTenant struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Id     string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	State  TenantState            `protobuf:"varint,2,opt,name=state,proto3,enum=muster.cluster.v1.TenantState" json:"state,omitempty"`
+	Spec   *TenantSpec            `protobuf:"bytes,3,opt,name=spec,proto3" json:"spec,omitempty"`
+	Tokens []*TenantToken         `protobuf:"bytes,4,rep,name=tokens,proto3" json:"tokens,omitempty"`
+	// Version of the live tenant; 0: there is none.
+	Version       uint64 `protobuf:"varint,5,opt,name=version,proto3" json:"version,omitempty"`
+	Delete        bool   `protobuf:"varint,6,opt,name=delete,proto3" json:"delete,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RestoredTenant) Reset() {
+	*x = RestoredTenant{}
+	mi := &file_clusterpb_command_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RestoredTenant) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RestoredTenant) ProtoMessage() {}
+
+func (x *RestoredTenant) ProtoReflect() protoreflect.Message {
+	mi := &file_clusterpb_command_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RestoredTenant.ProtoReflect.Descriptor instead.
+func (*RestoredTenant) Descriptor() ([]byte, []int) {
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *RestoredTenant) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *RestoredTenant) GetState() TenantState {
+	if x != nil {
+		return x.State
+	}
+	return TenantState_TENANT_ACTIVE
+}
+
+func (x *RestoredTenant) GetSpec() *TenantSpec {
+	if x != nil {
+		return x.Spec
+	}
+	return nil
+}
+
+func (x *RestoredTenant) GetTokens() []*TenantToken {
+	if x != nil {
+		return x.Tokens
+	}
+	return nil
+}
+
+func (x *RestoredTenant) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *RestoredTenant) GetDelete() bool {
+	if x != nil {
+		return x.Delete
+	}
+	return false
+}
+
+// RecoverCluster makes one node's control state the cluster's, where the other
+// voters are lost. It is never proposed: the node applies it while it rewrites
+// its own log. All others must join again.
+type RecoverCluster struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Node  string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	// The newest revision that the node knew of.
+	Known uint64 `protobuf:"varint,2,opt,name=known,proto3" json:"known,omitempty"`
+	// Replaces the CA's certificates where the CA's key is lost, too.
+	CaCertificates []byte `protobuf:"bytes,3,opt,name=ca_certificates,json=caCertificates,proto3" json:"ca_certificates,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *RecoverCluster) Reset() {
+	*x = RecoverCluster{}
+	mi := &file_clusterpb_command_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecoverCluster) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecoverCluster) ProtoMessage() {}
+
+func (x *RecoverCluster) ProtoReflect() protoreflect.Message {
+	mi := &file_clusterpb_command_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecoverCluster.ProtoReflect.Descriptor instead.
+func (*RecoverCluster) Descriptor() ([]byte, []int) {
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *RecoverCluster) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *RecoverCluster) GetKnown() uint64 {
+	if x != nil {
+		return x.Known
+	}
+	return 0
+}
+
+func (x *RecoverCluster) GetCaCertificates() []byte {
+	if x != nil {
+		return x.CaCertificates
+	}
+	return nil
+}
+
+// RefoundCluster begins a cluster anew from a snapshot, on one node with a new
+// CA. It is never proposed: it is applied while the first log is written.
+type RefoundCluster struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Member         *Member                `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"`
+	StoreId        []byte                 `protobuf:"bytes,2,opt,name=store_id,json=storeId,proto3" json:"store_id,omitempty"`
+	CaCertificates []byte                 `protobuf:"bytes,3,opt,name=ca_certificates,json=caCertificates,proto3" json:"ca_certificates,omitempty"`
+	Tokens         []*Token               `protobuf:"bytes,4,rep,name=tokens,proto3" json:"tokens,omitempty"`
+	// Revision of the snapshot.
+	Known         uint64 `protobuf:"varint,5,opt,name=known,proto3" json:"known,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RefoundCluster) Reset() {
+	*x = RefoundCluster{}
+	mi := &file_clusterpb_command_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RefoundCluster) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RefoundCluster) ProtoMessage() {}
+
+func (x *RefoundCluster) ProtoReflect() protoreflect.Message {
+	mi := &file_clusterpb_command_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RefoundCluster.ProtoReflect.Descriptor instead.
+func (*RefoundCluster) Descriptor() ([]byte, []int) {
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *RefoundCluster) GetMember() *Member {
+	if x != nil {
+		return x.Member
+	}
+	return nil
+}
+
+func (x *RefoundCluster) GetStoreId() []byte {
+	if x != nil {
+		return x.StoreId
+	}
+	return nil
+}
+
+func (x *RefoundCluster) GetCaCertificates() []byte {
+	if x != nil {
+		return x.CaCertificates
+	}
+	return nil
+}
+
+func (x *RefoundCluster) GetTokens() []*Token {
+	if x != nil {
+		return x.Tokens
+	}
+	return nil
+}
+
+func (x *RefoundCluster) GetKnown() uint64 {
+	if x != nil {
+		return x.Known
+	}
+	return 0
+}
+
 var File_clusterpb_command_proto protoreflect.FileDescriptor
 
 const file_clusterpb_command_proto_rawDesc = "" +
 	"\n" +
-	"\x17clusterpb/command.proto\x12\x11muster.cluster.v1\x1a\x15clusterpb/state.proto\"\xa4\r\n" +
+	"\x17clusterpb/command.proto\x12\x11muster.cluster.v1\x1a\x15clusterpb/state.proto\"\x88\x0f\n" +
 	"\aCommand\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\fR\trequestId\x12.\n" +
@@ -1996,7 +2435,10 @@ const file_clusterpb_command_proto_rawDesc = "" +
 	"\rdelete_tenant\x18) \x01(\v2\x1f.muster.cluster.v1.DeleteTenantH\x00R\fdeleteTenant\x12V\n" +
 	"\x13create_tenant_token\x18* \x01(\v2$.muster.cluster.v1.CreateTenantTokenH\x00R\x11createTenantToken\x12V\n" +
 	"\x13revoke_tenant_token\x18+ \x01(\v2$.muster.cluster.v1.RevokeTenantTokenH\x00R\x11revokeTenantToken\x12C\n" +
-	"\fput_settings\x182 \x01(\v2\x1e.muster.cluster.v1.PutSettingsH\x00R\vputSettingsB\b\n" +
+	"\fput_settings\x182 \x01(\v2\x1e.muster.cluster.v1.PutSettingsH\x00R\vputSettings\x12F\n" +
+	"\rrestore_state\x187 \x01(\v2\x1f.muster.cluster.v1.RestoreStateH\x00R\frestoreState\x12L\n" +
+	"\x0frecover_cluster\x188 \x01(\v2!.muster.cluster.v1.RecoverClusterH\x00R\x0erecoverCluster\x12L\n" +
+	"\x0frefound_cluster\x189 \x01(\v2!.muster.cluster.v1.RefoundClusterH\x00R\x0erefoundClusterB\b\n" +
 	"\x06changeB\x13\n" +
 	"\x11_expected_version\"\xd8\x02\n" +
 	"\vInitCluster\x12\x12\n" +
@@ -2008,12 +2450,13 @@ const file_clusterpb_command_proto_rawDesc = "" +
 	"\bsettings\x18\x06 \x01(\v2\x1b.muster.cluster.v1.SettingsR\bsettings\x12-\n" +
 	"\x12replication_factor\x18\a \x01(\rR\x11replicationFactor\x12\x14\n" +
 	"\x05slots\x18\b \x01(\rR\x05slots\x120\n" +
-	"\x06tokens\x18\t \x03(\v2\x18.muster.cluster.v1.TokenR\x06tokens\"\x8e\x01\n" +
+	"\x06tokens\x18\t \x03(\v2\x18.muster.cluster.v1.TokenR\x06tokens\"\xbe\x01\n" +
 	"\tAddMember\x121\n" +
 	"\x06member\x18\x01 \x01(\v2\x19.muster.cluster.v1.MemberR\x06member\x12\x19\n" +
 	"\bstore_id\x18\x02 \x01(\fR\astoreId\x12\x18\n" +
 	"\areplace\x18\x03 \x01(\bR\areplace\x12\x19\n" +
-	"\btoken_id\x18\x04 \x01(\tR\atokenId\"F\n" +
+	"\btoken_id\x18\x04 \x01(\tR\atokenId\x12.\n" +
+	"\x13reset_control_state\x18# \x01(\bR\x11resetControlState\"F\n" +
 	"\x0eActivateMember\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\"\xc8\x02\n" +
@@ -2106,7 +2549,35 @@ const file_clusterpb_command_proto_rawDesc = "" +
 	"\n" +
 	"EmptyStore\x12\x14\n" +
 	"\x05store\x18\x01 \x01(\rR\x05store\x12\x1b\n" +
-	"\tin_bucket\x18\x02 \x01(\bR\binBucketB2Z0github.com/muster-metrics/muster/proto/clusterpbb\x06proto3"
+	"\tin_bucket\x18\x02 \x01(\bR\binBucket\"\xb0\x02\n" +
+	"\fRestoreState\x12\x16\n" +
+	"\x06source\x18\x01 \x01(\tR\x06source\x127\n" +
+	"\bsettings\x18\x02 \x01(\v2\x1b.muster.cluster.v1.SettingsR\bsettings\x12)\n" +
+	"\x10settings_version\x18\x03 \x01(\x04R\x0fsettingsVersion\x125\n" +
+	"\x05rings\x18\x04 \x03(\v2\x1f.muster.cluster.v1.RestoredRingR\x05rings\x12;\n" +
+	"\atenants\x18\x05 \x03(\v2!.muster.cluster.v1.RestoredTenantR\atenants\x120\n" +
+	"\x06tokens\x18\x06 \x03(\v2\x18.muster.cluster.v1.TokenR\x06tokens\"p\n" +
+	"\fRestoredRing\x12.\n" +
+	"\x04ring\x18\x01 \x01(\v2\x1a.muster.cluster.v1.PutRingR\x04ring\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\x04R\aversion\x12\x16\n" +
+	"\x06delete\x18\x03 \x01(\bR\x06delete\"\xf3\x01\n" +
+	"\x0eRestoredTenant\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x124\n" +
+	"\x05state\x18\x02 \x01(\x0e2\x1e.muster.cluster.v1.TenantStateR\x05state\x121\n" +
+	"\x04spec\x18\x03 \x01(\v2\x1d.muster.cluster.v1.TenantSpecR\x04spec\x126\n" +
+	"\x06tokens\x18\x04 \x03(\v2\x1e.muster.cluster.v1.TenantTokenR\x06tokens\x12\x18\n" +
+	"\aversion\x18\x05 \x01(\x04R\aversion\x12\x16\n" +
+	"\x06delete\x18\x06 \x01(\bR\x06delete\"c\n" +
+	"\x0eRecoverCluster\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x14\n" +
+	"\x05known\x18\x02 \x01(\x04R\x05known\x12'\n" +
+	"\x0fca_certificates\x18\x03 \x01(\fR\x0ecaCertificates\"\xcf\x01\n" +
+	"\x0eRefoundCluster\x121\n" +
+	"\x06member\x18\x01 \x01(\v2\x19.muster.cluster.v1.MemberR\x06member\x12\x19\n" +
+	"\bstore_id\x18\x02 \x01(\fR\astoreId\x12'\n" +
+	"\x0fca_certificates\x18\x03 \x01(\fR\x0ecaCertificates\x120\n" +
+	"\x06tokens\x18\x04 \x03(\v2\x18.muster.cluster.v1.TokenR\x06tokens\x12\x14\n" +
+	"\x05known\x18\x05 \x01(\x04R\x05knownB2Z0github.com/muster-metrics/muster/proto/clusterpbb\x06proto3"
 
 var (
 	file_clusterpb_command_proto_rawDescOnce sync.Once
@@ -2120,7 +2591,7 @@ func file_clusterpb_command_proto_rawDescGZIP() []byte {
 	return file_clusterpb_command_proto_rawDescData
 }
 
-var file_clusterpb_command_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_clusterpb_command_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_clusterpb_command_proto_goTypes = []any{
 	(*Command)(nil),           // 0: muster.cluster.v1.Command
 	(*InitCluster)(nil),       // 1: muster.cluster.v1.InitCluster
@@ -2147,13 +2618,18 @@ var file_clusterpb_command_proto_goTypes = []any{
 	(*PutSettings)(nil),       // 22: muster.cluster.v1.PutSettings
 	(*SetCustodians)(nil),     // 23: muster.cluster.v1.SetCustodians
 	(*EmptyStore)(nil),        // 24: muster.cluster.v1.EmptyStore
-	(*Member)(nil),            // 25: muster.cluster.v1.Member
-	(*Settings)(nil),          // 26: muster.cluster.v1.Settings
-	(*Token)(nil),             // 27: muster.cluster.v1.Token
-	(WriteQuorum)(0),          // 28: muster.cluster.v1.WriteQuorum
-	(TenantState)(0),          // 29: muster.cluster.v1.TenantState
-	(*TenantSpec)(nil),        // 30: muster.cluster.v1.TenantSpec
-	(*TenantToken)(nil),       // 31: muster.cluster.v1.TenantToken
+	(*RestoreState)(nil),      // 25: muster.cluster.v1.RestoreState
+	(*RestoredRing)(nil),      // 26: muster.cluster.v1.RestoredRing
+	(*RestoredTenant)(nil),    // 27: muster.cluster.v1.RestoredTenant
+	(*RecoverCluster)(nil),    // 28: muster.cluster.v1.RecoverCluster
+	(*RefoundCluster)(nil),    // 29: muster.cluster.v1.RefoundCluster
+	(*Member)(nil),            // 30: muster.cluster.v1.Member
+	(*Settings)(nil),          // 31: muster.cluster.v1.Settings
+	(*Token)(nil),             // 32: muster.cluster.v1.Token
+	(WriteQuorum)(0),          // 33: muster.cluster.v1.WriteQuorum
+	(TenantState)(0),          // 34: muster.cluster.v1.TenantState
+	(*TenantSpec)(nil),        // 35: muster.cluster.v1.TenantSpec
+	(*TenantToken)(nil),       // 36: muster.cluster.v1.TenantToken
 }
 var file_clusterpb_command_proto_depIdxs = []int32{
 	1,  // 0: muster.cluster.v1.Command.init:type_name -> muster.cluster.v1.InitCluster
@@ -2178,24 +2654,37 @@ var file_clusterpb_command_proto_depIdxs = []int32{
 	20, // 19: muster.cluster.v1.Command.create_tenant_token:type_name -> muster.cluster.v1.CreateTenantToken
 	21, // 20: muster.cluster.v1.Command.revoke_tenant_token:type_name -> muster.cluster.v1.RevokeTenantToken
 	22, // 21: muster.cluster.v1.Command.put_settings:type_name -> muster.cluster.v1.PutSettings
-	25, // 22: muster.cluster.v1.InitCluster.member:type_name -> muster.cluster.v1.Member
-	26, // 23: muster.cluster.v1.InitCluster.settings:type_name -> muster.cluster.v1.Settings
-	27, // 24: muster.cluster.v1.InitCluster.tokens:type_name -> muster.cluster.v1.Token
-	25, // 25: muster.cluster.v1.AddMember.member:type_name -> muster.cluster.v1.Member
-	27, // 26: muster.cluster.v1.CreateToken.token:type_name -> muster.cluster.v1.Token
-	28, // 27: muster.cluster.v1.PutRing.write_quorum:type_name -> muster.cluster.v1.WriteQuorum
-	14, // 28: muster.cluster.v1.PutRing.placement:type_name -> muster.cluster.v1.SlotStep
-	14, // 29: muster.cluster.v1.MoveSlots.steps:type_name -> muster.cluster.v1.SlotStep
-	16, // 30: muster.cluster.v1.CloseEpochs.epochs:type_name -> muster.cluster.v1.EpochKey
-	29, // 31: muster.cluster.v1.PutTenant.state:type_name -> muster.cluster.v1.TenantState
-	30, // 32: muster.cluster.v1.PutTenant.spec:type_name -> muster.cluster.v1.TenantSpec
-	31, // 33: muster.cluster.v1.CreateTenantToken.token:type_name -> muster.cluster.v1.TenantToken
-	26, // 34: muster.cluster.v1.PutSettings.settings:type_name -> muster.cluster.v1.Settings
-	35, // [35:35] is the sub-list for method output_type
-	35, // [35:35] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	25, // 22: muster.cluster.v1.Command.restore_state:type_name -> muster.cluster.v1.RestoreState
+	28, // 23: muster.cluster.v1.Command.recover_cluster:type_name -> muster.cluster.v1.RecoverCluster
+	29, // 24: muster.cluster.v1.Command.refound_cluster:type_name -> muster.cluster.v1.RefoundCluster
+	30, // 25: muster.cluster.v1.InitCluster.member:type_name -> muster.cluster.v1.Member
+	31, // 26: muster.cluster.v1.InitCluster.settings:type_name -> muster.cluster.v1.Settings
+	32, // 27: muster.cluster.v1.InitCluster.tokens:type_name -> muster.cluster.v1.Token
+	30, // 28: muster.cluster.v1.AddMember.member:type_name -> muster.cluster.v1.Member
+	32, // 29: muster.cluster.v1.CreateToken.token:type_name -> muster.cluster.v1.Token
+	33, // 30: muster.cluster.v1.PutRing.write_quorum:type_name -> muster.cluster.v1.WriteQuorum
+	14, // 31: muster.cluster.v1.PutRing.placement:type_name -> muster.cluster.v1.SlotStep
+	14, // 32: muster.cluster.v1.MoveSlots.steps:type_name -> muster.cluster.v1.SlotStep
+	16, // 33: muster.cluster.v1.CloseEpochs.epochs:type_name -> muster.cluster.v1.EpochKey
+	34, // 34: muster.cluster.v1.PutTenant.state:type_name -> muster.cluster.v1.TenantState
+	35, // 35: muster.cluster.v1.PutTenant.spec:type_name -> muster.cluster.v1.TenantSpec
+	36, // 36: muster.cluster.v1.CreateTenantToken.token:type_name -> muster.cluster.v1.TenantToken
+	31, // 37: muster.cluster.v1.PutSettings.settings:type_name -> muster.cluster.v1.Settings
+	31, // 38: muster.cluster.v1.RestoreState.settings:type_name -> muster.cluster.v1.Settings
+	26, // 39: muster.cluster.v1.RestoreState.rings:type_name -> muster.cluster.v1.RestoredRing
+	27, // 40: muster.cluster.v1.RestoreState.tenants:type_name -> muster.cluster.v1.RestoredTenant
+	32, // 41: muster.cluster.v1.RestoreState.tokens:type_name -> muster.cluster.v1.Token
+	11, // 42: muster.cluster.v1.RestoredRing.ring:type_name -> muster.cluster.v1.PutRing
+	34, // 43: muster.cluster.v1.RestoredTenant.state:type_name -> muster.cluster.v1.TenantState
+	35, // 44: muster.cluster.v1.RestoredTenant.spec:type_name -> muster.cluster.v1.TenantSpec
+	36, // 45: muster.cluster.v1.RestoredTenant.tokens:type_name -> muster.cluster.v1.TenantToken
+	30, // 46: muster.cluster.v1.RefoundCluster.member:type_name -> muster.cluster.v1.Member
+	32, // 47: muster.cluster.v1.RefoundCluster.tokens:type_name -> muster.cluster.v1.Token
+	48, // [48:48] is the sub-list for method output_type
+	48, // [48:48] is the sub-list for method input_type
+	48, // [48:48] is the sub-list for extension type_name
+	48, // [48:48] is the sub-list for extension extendee
+	0,  // [0:48] is the sub-list for field type_name
 }
 
 func init() { file_clusterpb_command_proto_init() }
@@ -2227,6 +2716,9 @@ func file_clusterpb_command_proto_init() {
 		(*Command_CreateTenantToken)(nil),
 		(*Command_RevokeTenantToken)(nil),
 		(*Command_PutSettings)(nil),
+		(*Command_RestoreState)(nil),
+		(*Command_RecoverCluster)(nil),
+		(*Command_RefoundCluster)(nil),
 	}
 	file_clusterpb_command_proto_msgTypes[4].OneofWrappers = []any{}
 	type x struct{}
@@ -2235,7 +2727,7 @@ func file_clusterpb_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_clusterpb_command_proto_rawDesc), len(file_clusterpb_command_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   25,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

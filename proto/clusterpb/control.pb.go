@@ -152,7 +152,7 @@ func (x Dismissal_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Dismissal_Kind.Descriptor instead.
 func (Dismissal_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_clusterpb_control_proto_rawDescGZIP(), []int{22, 0}
+	return file_clusterpb_control_proto_rawDescGZIP(), []int{24, 0}
 }
 
 type ProposeRequest struct {
@@ -460,7 +460,9 @@ type Report struct {
 	// Cluster.incarnation in the node's state.
 	ClusterIncarnation uint64 `protobuf:"varint,30,opt,name=cluster_incarnation,json=clusterIncarnation,proto3" json:"cluster_incarnation,omitempty"`
 	// Rises with each change of `address`, by the node's own count.
-	AddressStamp  int64 `protobuf:"varint,31,opt,name=address_stamp,json=addressStamp,proto3" json:"address_stamp,omitempty"`
+	AddressStamp int64 `protobuf:"varint,31,opt,name=address_stamp,json=addressStamp,proto3" json:"address_stamp,omitempty"`
+	// When its newest snapshot on schedule was written, Unix milliseconds; 0: none.
+	SnapshotMs    int64 `protobuf:"varint,36,opt,name=snapshot_ms,json=snapshotMs,proto3" json:"snapshot_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -642,6 +644,144 @@ func (x *Report) GetAddressStamp() int64 {
 	return 0
 }
 
+func (x *Report) GetSnapshotMs() int64 {
+	if x != nil {
+		return x.SnapshotMs
+	}
+	return 0
+}
+
+type LogRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LogRequest) Reset() {
+	*x = LogRequest{}
+	mi := &file_clusterpb_control_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LogRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LogRequest) ProtoMessage() {}
+
+func (x *LogRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_clusterpb_control_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LogRequest.ProtoReflect.Descriptor instead.
+func (*LogRequest) Descriptor() ([]byte, []int) {
+	return file_clusterpb_control_proto_rawDescGZIP(), []int{6}
+}
+
+type LogResponse struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Node      string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	LastTerm  uint64                 `protobuf:"varint,2,opt,name=last_term,json=lastTerm,proto3" json:"last_term,omitempty"`
+	LastIndex uint64                 `protobuf:"varint,3,opt,name=last_index,json=lastIndex,proto3" json:"last_index,omitempty"`
+	Revision  uint64                 `protobuf:"varint,4,opt,name=revision,proto3" json:"revision,omitempty"`
+	// Cluster.incarnation.
+	ClusterIncarnation uint64 `protobuf:"varint,5,opt,name=cluster_incarnation,json=clusterIncarnation,proto3" json:"cluster_incarnation,omitempty"`
+	// Raft's state of this node: leader, follower or candidate.
+	Role string `protobuf:"bytes,6,opt,name=role,proto3" json:"role,omitempty"`
+	// Whom it takes for the leader; empty: nobody.
+	Leader        string `protobuf:"bytes,7,opt,name=leader,proto3" json:"leader,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LogResponse) Reset() {
+	*x = LogResponse{}
+	mi := &file_clusterpb_control_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LogResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LogResponse) ProtoMessage() {}
+
+func (x *LogResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_clusterpb_control_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LogResponse.ProtoReflect.Descriptor instead.
+func (*LogResponse) Descriptor() ([]byte, []int) {
+	return file_clusterpb_control_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *LogResponse) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *LogResponse) GetLastTerm() uint64 {
+	if x != nil {
+		return x.LastTerm
+	}
+	return 0
+}
+
+func (x *LogResponse) GetLastIndex() uint64 {
+	if x != nil {
+		return x.LastIndex
+	}
+	return 0
+}
+
+func (x *LogResponse) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *LogResponse) GetClusterIncarnation() uint64 {
+	if x != nil {
+		return x.ClusterIncarnation
+	}
+	return 0
+}
+
+func (x *LogResponse) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
+func (x *LogResponse) GetLeader() string {
+	if x != nil {
+		return x.Leader
+	}
+	return ""
+}
+
 type HeartbeatRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Report        *Report                `protobuf:"bytes,1,opt,name=report,proto3" json:"report,omitempty"`
@@ -651,7 +791,7 @@ type HeartbeatRequest struct {
 
 func (x *HeartbeatRequest) Reset() {
 	*x = HeartbeatRequest{}
-	mi := &file_clusterpb_control_proto_msgTypes[6]
+	mi := &file_clusterpb_control_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -663,7 +803,7 @@ func (x *HeartbeatRequest) String() string {
 func (*HeartbeatRequest) ProtoMessage() {}
 
 func (x *HeartbeatRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_control_proto_msgTypes[6]
+	mi := &file_clusterpb_control_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -676,7 +816,7 @@ func (x *HeartbeatRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatRequest.ProtoReflect.Descriptor instead.
 func (*HeartbeatRequest) Descriptor() ([]byte, []int) {
-	return file_clusterpb_control_proto_rawDescGZIP(), []int{6}
+	return file_clusterpb_control_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *HeartbeatRequest) GetReport() *Report {
@@ -702,7 +842,7 @@ type HeartbeatResponse struct {
 
 func (x *HeartbeatResponse) Reset() {
 	*x = HeartbeatResponse{}
-	mi := &file_clusterpb_control_proto_msgTypes[7]
+	mi := &file_clusterpb_control_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -714,7 +854,7 @@ func (x *HeartbeatResponse) String() string {
 func (*HeartbeatResponse) ProtoMessage() {}
 
 func (x *HeartbeatResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_control_proto_msgTypes[7]
+	mi := &file_clusterpb_control_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -727,7 +867,7 @@ func (x *HeartbeatResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatResponse.ProtoReflect.Descriptor instead.
 func (*HeartbeatResponse) Descriptor() ([]byte, []int) {
-	return file_clusterpb_control_proto_rawDescGZIP(), []int{7}
+	return file_clusterpb_control_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *HeartbeatResponse) GetClockMs() int64 {
@@ -779,7 +919,7 @@ type Health struct {
 
 func (x *Health) Reset() {
 	*x = Health{}
-	mi := &file_clusterpb_control_proto_msgTypes[8]
+	mi := &file_clusterpb_control_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -791,7 +931,7 @@ func (x *Health) String() string {
 func (*Health) ProtoMessage() {}
 
 func (x *Health) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_control_proto_msgTypes[8]
+	mi := &file_clusterpb_control_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -804,7 +944,7 @@ func (x *Health) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Health.ProtoReflect.Descriptor instead.
 func (*Health) Descriptor() ([]byte, []int) {
-	return file_clusterpb_control_proto_rawDescGZIP(), []int{8}
+	return file_clusterpb_control_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Health) GetReport() *Report {
@@ -845,7 +985,7 @@ type PingRequest struct {
 
 func (x *PingRequest) Reset() {
 	*x = PingRequest{}
-	mi := &file_clusterpb_control_proto_msgTypes[9]
+	mi := &file_clusterpb_control_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -857,7 +997,7 @@ func (x *PingRequest) String() string {
 func (*PingRequest) ProtoMessage() {}
 
 func (x *PingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_control_proto_msgTypes[9]
+	mi := &file_clusterpb_control_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -870,7 +1010,7 @@ func (x *PingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PingRequest.ProtoReflect.Descriptor instead.
 func (*PingRequest) Descriptor() ([]byte, []int) {
-	return file_clusterpb_control_proto_rawDescGZIP(), []int{9}
+	return file_clusterpb_control_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *PingRequest) GetClusterId() string {
@@ -899,7 +1039,7 @@ type PingResponse struct {
 
 func (x *PingResponse) Reset() {
 	*x = PingResponse{}
-	mi := &file_clusterpb_control_proto_msgTypes[10]
+	mi := &file_clusterpb_control_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -911,7 +1051,7 @@ func (x *PingResponse) String() string {
 func (*PingResponse) ProtoMessage() {}
 
 func (x *PingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_control_proto_msgTypes[10]
+	mi := &file_clusterpb_control_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -924,7 +1064,7 @@ func (x *PingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PingResponse.ProtoReflect.Descriptor instead.
 func (*PingResponse) Descriptor() ([]byte, []int) {
-	return file_clusterpb_control_proto_rawDescGZIP(), []int{10}
+	return file_clusterpb_control_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *PingResponse) GetNode() string {
@@ -964,7 +1104,7 @@ type HandOverRequest struct {
 
 func (x *HandOverRequest) Reset() {
 	*x = HandOverRequest{}
-	mi := &file_clusterpb_control_proto_msgTypes[11]
+	mi := &file_clusterpb_control_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -976,7 +1116,7 @@ func (x *HandOverRequest) String() string {
 func (*HandOverRequest) ProtoMessage() {}
 
 func (x *HandOverRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_control_proto_msgTypes[11]
+	mi := &file_clusterpb_control_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -989,7 +1129,7 @@ func (x *HandOverRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HandOverRequest.ProtoReflect.Descriptor instead.
 func (*HandOverRequest) Descriptor() ([]byte, []int) {
-	return file_clusterpb_control_proto_rawDescGZIP(), []int{11}
+	return file_clusterpb_control_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *HandOverRequest) GetCaKey() []byte {
@@ -1007,7 +1147,7 @@ type HandOverResponse struct {
 
 func (x *HandOverResponse) Reset() {
 	*x = HandOverResponse{}
-	mi := &file_clusterpb_control_proto_msgTypes[12]
+	mi := &file_clusterpb_control_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1019,7 +1159,7 @@ func (x *HandOverResponse) String() string {
 func (*HandOverResponse) ProtoMessage() {}
 
 func (x *HandOverResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_control_proto_msgTypes[12]
+	mi := &file_clusterpb_control_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1032,7 +1172,7 @@ func (x *HandOverResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HandOverResponse.ProtoReflect.Descriptor instead.
 func (*HandOverResponse) Descriptor() ([]byte, []int) {
-	return file_clusterpb_control_proto_rawDescGZIP(), []int{12}
+	return file_clusterpb_control_proto_rawDescGZIP(), []int{14}
 }
 
 type HandLeadershipRequest struct {
@@ -1047,7 +1187,7 @@ type HandLeadershipRequest struct {
 
 func (x *HandLeadershipRequest) Reset() {
 	*x = HandLeadershipRequest{}
-	mi := &file_clusterpb_control_proto_msgTypes[13]
+	mi := &file_clusterpb_control_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1059,7 +1199,7 @@ func (x *HandLeadershipRequest) String() string {
 func (*HandLeadershipRequest) ProtoMessage() {}
 
 func (x *HandLeadershipRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_control_proto_msgTypes[13]
+	mi := &file_clusterpb_control_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1072,7 +1212,7 @@ func (x *HandLeadershipRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HandLeadershipRequest.ProtoReflect.Descriptor instead.
 func (*HandLeadershipRequest) Descriptor() ([]byte, []int) {
-	return file_clusterpb_control_proto_rawDescGZIP(), []int{13}
+	return file_clusterpb_control_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *HandLeadershipRequest) GetTo() string {
@@ -1099,7 +1239,7 @@ type HandLeadershipResponse struct {
 
 func (x *HandLeadershipResponse) Reset() {
 	*x = HandLeadershipResponse{}
-	mi := &file_clusterpb_control_proto_msgTypes[14]
+	mi := &file_clusterpb_control_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1111,7 +1251,7 @@ func (x *HandLeadershipResponse) String() string {
 func (*HandLeadershipResponse) ProtoMessage() {}
 
 func (x *HandLeadershipResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_control_proto_msgTypes[14]
+	mi := &file_clusterpb_control_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1124,7 +1264,7 @@ func (x *HandLeadershipResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HandLeadershipResponse.ProtoReflect.Descriptor instead.
 func (*HandLeadershipResponse) Descriptor() ([]byte, []int) {
-	return file_clusterpb_control_proto_rawDescGZIP(), []int{14}
+	return file_clusterpb_control_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *HandLeadershipResponse) GetLeader() string {
@@ -1150,7 +1290,7 @@ type RenewRequest struct {
 
 func (x *RenewRequest) Reset() {
 	*x = RenewRequest{}
-	mi := &file_clusterpb_control_proto_msgTypes[15]
+	mi := &file_clusterpb_control_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1162,7 +1302,7 @@ func (x *RenewRequest) String() string {
 func (*RenewRequest) ProtoMessage() {}
 
 func (x *RenewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_control_proto_msgTypes[15]
+	mi := &file_clusterpb_control_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1175,7 +1315,7 @@ func (x *RenewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewRequest.ProtoReflect.Descriptor instead.
 func (*RenewRequest) Descriptor() ([]byte, []int) {
-	return file_clusterpb_control_proto_rawDescGZIP(), []int{15}
+	return file_clusterpb_control_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *RenewRequest) GetCsr() []byte {
@@ -1194,7 +1334,7 @@ type RenewResponse struct {
 
 func (x *RenewResponse) Reset() {
 	*x = RenewResponse{}
-	mi := &file_clusterpb_control_proto_msgTypes[16]
+	mi := &file_clusterpb_control_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1206,7 +1346,7 @@ func (x *RenewResponse) String() string {
 func (*RenewResponse) ProtoMessage() {}
 
 func (x *RenewResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_control_proto_msgTypes[16]
+	mi := &file_clusterpb_control_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1219,7 +1359,7 @@ func (x *RenewResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewResponse.ProtoReflect.Descriptor instead.
 func (*RenewResponse) Descriptor() ([]byte, []int) {
-	return file_clusterpb_control_proto_rawDescGZIP(), []int{16}
+	return file_clusterpb_control_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *RenewResponse) GetCertificates() []byte {
@@ -1233,24 +1373,30 @@ type JoinRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Token string                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
 	// PKCS #10, DER; its key is the node's for as long as it is a member.
-	Csr           []byte `protobuf:"bytes,2,opt,name=csr,proto3" json:"csr,omitempty"`
-	Name          string `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
-	Address       string `protobuf:"bytes,4,opt,name=address,proto3" json:"address,omitempty"`
-	Zone          string `protobuf:"bytes,5,opt,name=zone,proto3" json:"zone,omitempty"`
-	StoreId       []byte `protobuf:"bytes,6,opt,name=store_id,json=storeId,proto3" json:"store_id,omitempty"`
-	Replace       bool   `protobuf:"varint,7,opt,name=replace,proto3" json:"replace,omitempty"`
-	Version       string `protobuf:"bytes,8,opt,name=version,proto3" json:"version,omitempty"`
-	HttpAddress   string `protobuf:"bytes,9,opt,name=http_address,json=httpAddress,proto3" json:"http_address,omitempty"`
-	WriteAddress  string `protobuf:"bytes,10,opt,name=write_address,json=writeAddress,proto3" json:"write_address,omitempty"`
-	StoreAddress  string `protobuf:"bytes,11,opt,name=store_address,json=storeAddress,proto3" json:"store_address,omitempty"`
-	Weight        uint32 `protobuf:"varint,12,opt,name=weight,proto3" json:"weight,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Csr          []byte `protobuf:"bytes,2,opt,name=csr,proto3" json:"csr,omitempty"`
+	Name         string `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	Address      string `protobuf:"bytes,4,opt,name=address,proto3" json:"address,omitempty"`
+	Zone         string `protobuf:"bytes,5,opt,name=zone,proto3" json:"zone,omitempty"`
+	StoreId      []byte `protobuf:"bytes,6,opt,name=store_id,json=storeId,proto3" json:"store_id,omitempty"`
+	Replace      bool   `protobuf:"varint,7,opt,name=replace,proto3" json:"replace,omitempty"`
+	Version      string `protobuf:"bytes,8,opt,name=version,proto3" json:"version,omitempty"`
+	HttpAddress  string `protobuf:"bytes,9,opt,name=http_address,json=httpAddress,proto3" json:"http_address,omitempty"`
+	WriteAddress string `protobuf:"bytes,10,opt,name=write_address,json=writeAddress,proto3" json:"write_address,omitempty"`
+	StoreAddress string `protobuf:"bytes,11,opt,name=store_address,json=storeAddress,proto3" json:"store_address,omitempty"`
+	Weight       uint32 `protobuf:"varint,12,opt,name=weight,proto3" json:"weight,omitempty"`
+	// What the joiner still has of an earlier membership: the cluster's id, its
+	// incarnation and revision. It gives that up by joining where that is set.
+	HeldClusterId     string `protobuf:"bytes,35,opt,name=held_cluster_id,json=heldClusterId,proto3" json:"held_cluster_id,omitempty"`
+	HeldIncarnation   uint64 `protobuf:"varint,36,opt,name=held_incarnation,json=heldIncarnation,proto3" json:"held_incarnation,omitempty"`
+	HeldRevision      uint64 `protobuf:"varint,37,opt,name=held_revision,json=heldRevision,proto3" json:"held_revision,omitempty"`
+	ResetControlState bool   `protobuf:"varint,38,opt,name=reset_control_state,json=resetControlState,proto3" json:"reset_control_state,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *JoinRequest) Reset() {
 	*x = JoinRequest{}
-	mi := &file_clusterpb_control_proto_msgTypes[17]
+	mi := &file_clusterpb_control_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1262,7 +1408,7 @@ func (x *JoinRequest) String() string {
 func (*JoinRequest) ProtoMessage() {}
 
 func (x *JoinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_control_proto_msgTypes[17]
+	mi := &file_clusterpb_control_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1275,7 +1421,7 @@ func (x *JoinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinRequest.ProtoReflect.Descriptor instead.
 func (*JoinRequest) Descriptor() ([]byte, []int) {
-	return file_clusterpb_control_proto_rawDescGZIP(), []int{17}
+	return file_clusterpb_control_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *JoinRequest) GetToken() string {
@@ -1362,6 +1508,34 @@ func (x *JoinRequest) GetWeight() uint32 {
 	return 0
 }
 
+func (x *JoinRequest) GetHeldClusterId() string {
+	if x != nil {
+		return x.HeldClusterId
+	}
+	return ""
+}
+
+func (x *JoinRequest) GetHeldIncarnation() uint64 {
+	if x != nil {
+		return x.HeldIncarnation
+	}
+	return 0
+}
+
+func (x *JoinRequest) GetHeldRevision() uint64 {
+	if x != nil {
+		return x.HeldRevision
+	}
+	return 0
+}
+
+func (x *JoinRequest) GetResetControlState() bool {
+	if x != nil {
+		return x.ResetControlState
+	}
+	return false
+}
+
 type JoinResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// PEM: the node's certificate and the CA's.
@@ -1380,7 +1554,7 @@ type JoinResponse struct {
 
 func (x *JoinResponse) Reset() {
 	*x = JoinResponse{}
-	mi := &file_clusterpb_control_proto_msgTypes[18]
+	mi := &file_clusterpb_control_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1392,7 +1566,7 @@ func (x *JoinResponse) String() string {
 func (*JoinResponse) ProtoMessage() {}
 
 func (x *JoinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_control_proto_msgTypes[18]
+	mi := &file_clusterpb_control_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1405,7 +1579,7 @@ func (x *JoinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinResponse.ProtoReflect.Descriptor instead.
 func (*JoinResponse) Descriptor() ([]byte, []int) {
-	return file_clusterpb_control_proto_rawDescGZIP(), []int{18}
+	return file_clusterpb_control_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *JoinResponse) GetCertificate() []byte {
@@ -1478,7 +1652,7 @@ type Announcement struct {
 
 func (x *Announcement) Reset() {
 	*x = Announcement{}
-	mi := &file_clusterpb_control_proto_msgTypes[19]
+	mi := &file_clusterpb_control_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1490,7 +1664,7 @@ func (x *Announcement) String() string {
 func (*Announcement) ProtoMessage() {}
 
 func (x *Announcement) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_control_proto_msgTypes[19]
+	mi := &file_clusterpb_control_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1503,7 +1677,7 @@ func (x *Announcement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Announcement.ProtoReflect.Descriptor instead.
 func (*Announcement) Descriptor() ([]byte, []int) {
-	return file_clusterpb_control_proto_rawDescGZIP(), []int{19}
+	return file_clusterpb_control_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Announcement) GetNode() string {
@@ -1547,7 +1721,7 @@ type GreetRequest struct {
 
 func (x *GreetRequest) Reset() {
 	*x = GreetRequest{}
-	mi := &file_clusterpb_control_proto_msgTypes[20]
+	mi := &file_clusterpb_control_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1559,7 +1733,7 @@ func (x *GreetRequest) String() string {
 func (*GreetRequest) ProtoMessage() {}
 
 func (x *GreetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_control_proto_msgTypes[20]
+	mi := &file_clusterpb_control_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1572,7 +1746,7 @@ func (x *GreetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GreetRequest.ProtoReflect.Descriptor instead.
 func (*GreetRequest) Descriptor() ([]byte, []int) {
-	return file_clusterpb_control_proto_rawDescGZIP(), []int{20}
+	return file_clusterpb_control_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *GreetRequest) GetCaller() *Announcement {
@@ -1617,7 +1791,7 @@ type GreetResponse struct {
 
 func (x *GreetResponse) Reset() {
 	*x = GreetResponse{}
-	mi := &file_clusterpb_control_proto_msgTypes[21]
+	mi := &file_clusterpb_control_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1629,7 +1803,7 @@ func (x *GreetResponse) String() string {
 func (*GreetResponse) ProtoMessage() {}
 
 func (x *GreetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_control_proto_msgTypes[21]
+	mi := &file_clusterpb_control_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1642,7 +1816,7 @@ func (x *GreetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GreetResponse.ProtoReflect.Descriptor instead.
 func (*GreetResponse) Descriptor() ([]byte, []int) {
-	return file_clusterpb_control_proto_rawDescGZIP(), []int{21}
+	return file_clusterpb_control_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GreetResponse) GetMe() *Announcement {
@@ -1692,7 +1866,7 @@ type Dismissal struct {
 
 func (x *Dismissal) Reset() {
 	*x = Dismissal{}
-	mi := &file_clusterpb_control_proto_msgTypes[22]
+	mi := &file_clusterpb_control_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1704,7 +1878,7 @@ func (x *Dismissal) String() string {
 func (*Dismissal) ProtoMessage() {}
 
 func (x *Dismissal) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_control_proto_msgTypes[22]
+	mi := &file_clusterpb_control_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1717,7 +1891,7 @@ func (x *Dismissal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Dismissal.ProtoReflect.Descriptor instead.
 func (*Dismissal) Descriptor() ([]byte, []int) {
-	return file_clusterpb_control_proto_rawDescGZIP(), []int{22}
+	return file_clusterpb_control_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Dismissal) GetKind() Dismissal_Kind {
@@ -1813,7 +1987,7 @@ const file_clusterpb_control_proto_rawDesc = "" +
 	"\"\x10\n" +
 	"\x0eBarrierRequest\"-\n" +
 	"\x0fBarrierResponse\x12\x1a\n" +
-	"\brevision\x18\x01 \x01(\x04R\brevision\"\xa9\x05\n" +
+	"\brevision\x18\x01 \x01(\x04R\brevision\"\xca\x05\n" +
 	"\x06Report\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x18\n" +
@@ -1838,7 +2012,20 @@ const file_clusterpb_control_proto_rawDesc = "" +
 	"\aemptied\x18\x19 \x01(\bR\aemptied\x12)\n" +
 	"\x10removal_progress\x18\x1a \x01(\tR\x0fremovalProgress\x12/\n" +
 	"\x13cluster_incarnation\x18\x1e \x01(\x04R\x12clusterIncarnation\x12#\n" +
-	"\raddress_stamp\x18\x1f \x01(\x03R\faddressStamp\"E\n" +
+	"\raddress_stamp\x18\x1f \x01(\x03R\faddressStamp\x12\x1f\n" +
+	"\vsnapshot_ms\x18$ \x01(\x03R\n" +
+	"snapshotMs\"\f\n" +
+	"\n" +
+	"LogRequest\"\xd6\x01\n" +
+	"\vLogResponse\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x1b\n" +
+	"\tlast_term\x18\x02 \x01(\x04R\blastTerm\x12\x1d\n" +
+	"\n" +
+	"last_index\x18\x03 \x01(\x04R\tlastIndex\x12\x1a\n" +
+	"\brevision\x18\x04 \x01(\x04R\brevision\x12/\n" +
+	"\x13cluster_incarnation\x18\x05 \x01(\x04R\x12clusterIncarnation\x12\x12\n" +
+	"\x04role\x18\x06 \x01(\tR\x04role\x12\x16\n" +
+	"\x06leader\x18\a \x01(\tR\x06leader\"E\n" +
 	"\x10HeartbeatRequest\x121\n" +
 	"\x06report\x18\x01 \x01(\v2\x19.muster.cluster.v1.ReportR\x06report\"\xe5\x01\n" +
 	"\x11HeartbeatResponse\x12\x19\n" +
@@ -1874,7 +2061,7 @@ const file_clusterpb_control_proto_rawDesc = "" +
 	"\fRenewRequest\x12\x10\n" +
 	"\x03csr\x18\x01 \x01(\fR\x03csr\"3\n" +
 	"\rRenewResponse\x12\"\n" +
-	"\fcertificates\x18\x01 \x01(\fR\fcertificates\"\xcb\x02\n" +
+	"\fcertificates\x18\x01 \x01(\fR\fcertificates\"\xf3\x03\n" +
 	"\vJoinRequest\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x10\n" +
 	"\x03csr\x18\x02 \x01(\fR\x03csr\x12\x12\n" +
@@ -1888,7 +2075,11 @@ const file_clusterpb_control_proto_rawDesc = "" +
 	"\rwrite_address\x18\n" +
 	" \x01(\tR\fwriteAddress\x12#\n" +
 	"\rstore_address\x18\v \x01(\tR\fstoreAddress\x12\x16\n" +
-	"\x06weight\x18\f \x01(\rR\x06weight\"\xea\x02\n" +
+	"\x06weight\x18\f \x01(\rR\x06weight\x12&\n" +
+	"\x0fheld_cluster_id\x18# \x01(\tR\rheldClusterId\x12)\n" +
+	"\x10held_incarnation\x18$ \x01(\x04R\x0fheldIncarnation\x12#\n" +
+	"\rheld_revision\x18% \x01(\x04R\fheldRevision\x12.\n" +
+	"\x13reset_control_state\x18& \x01(\bR\x11resetControlState\"\xea\x02\n" +
 	"\fJoinResponse\x12 \n" +
 	"\vcertificate\x18\x01 \x01(\fR\vcertificate\x12'\n" +
 	"\x0fca_certificates\x18\x02 \x01(\fR\x0ecaCertificates\x12\x1d\n" +
@@ -1928,7 +2119,7 @@ const file_clusterpb_control_proto_rawDesc = "" +
 	"\aREMOVED\x10\x01\x12\f\n" +
 	"\bREPLACED\x10\x02\x12\r\n" +
 	"\tRECOVERED\x10\x03\x12\v\n" +
-	"\aUNKNOWN\x10\x042\xd6\x04\n" +
+	"\aUNKNOWN\x10\x042\x9c\x05\n" +
 	"\aControl\x12P\n" +
 	"\aPropose\x12!.muster.cluster.v1.ProposeRequest\x1a\".muster.cluster.v1.ProposeResponse\x12P\n" +
 	"\aBarrier\x12!.muster.cluster.v1.BarrierRequest\x1a\".muster.cluster.v1.BarrierResponse\x12V\n" +
@@ -1936,7 +2127,8 @@ const file_clusterpb_control_proto_rawDesc = "" +
 	"\x04Ping\x12\x1e.muster.cluster.v1.PingRequest\x1a\x1f.muster.cluster.v1.PingResponse\x12S\n" +
 	"\bHandOver\x12\".muster.cluster.v1.HandOverRequest\x1a#.muster.cluster.v1.HandOverResponse\x12e\n" +
 	"\x0eHandLeadership\x12(.muster.cluster.v1.HandLeadershipRequest\x1a).muster.cluster.v1.HandLeadershipResponse\x12J\n" +
-	"\x05Renew\x12\x1f.muster.cluster.v1.RenewRequest\x1a .muster.cluster.v1.RenewResponse2\x9b\x01\n" +
+	"\x05Renew\x12\x1f.muster.cluster.v1.RenewRequest\x1a .muster.cluster.v1.RenewResponse\x12D\n" +
+	"\x03Log\x12\x1d.muster.cluster.v1.LogRequest\x1a\x1e.muster.cluster.v1.LogResponse2\x9b\x01\n" +
 	"\x04Join\x12G\n" +
 	"\x04Join\x12\x1e.muster.cluster.v1.JoinRequest\x1a\x1f.muster.cluster.v1.JoinResponse\x12J\n" +
 	"\x05Greet\x12\x1f.muster.cluster.v1.GreetRequest\x1a .muster.cluster.v1.GreetResponseB2Z0github.com/muster-metrics/muster/proto/clusterpbb\x06proto3"
@@ -1954,7 +2146,7 @@ func file_clusterpb_control_proto_rawDescGZIP() []byte {
 }
 
 var file_clusterpb_control_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_clusterpb_control_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_clusterpb_control_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_clusterpb_control_proto_goTypes = []any{
 	(Refusal_Kind)(0),              // 0: muster.cluster.v1.Refusal.Kind
 	(Dismissal_Kind)(0),            // 1: muster.cluster.v1.Dismissal.Kind
@@ -1964,64 +2156,68 @@ var file_clusterpb_control_proto_goTypes = []any{
 	(*BarrierRequest)(nil),         // 5: muster.cluster.v1.BarrierRequest
 	(*BarrierResponse)(nil),        // 6: muster.cluster.v1.BarrierResponse
 	(*Report)(nil),                 // 7: muster.cluster.v1.Report
-	(*HeartbeatRequest)(nil),       // 8: muster.cluster.v1.HeartbeatRequest
-	(*HeartbeatResponse)(nil),      // 9: muster.cluster.v1.HeartbeatResponse
-	(*Health)(nil),                 // 10: muster.cluster.v1.Health
-	(*PingRequest)(nil),            // 11: muster.cluster.v1.PingRequest
-	(*PingResponse)(nil),           // 12: muster.cluster.v1.PingResponse
-	(*HandOverRequest)(nil),        // 13: muster.cluster.v1.HandOverRequest
-	(*HandOverResponse)(nil),       // 14: muster.cluster.v1.HandOverResponse
-	(*HandLeadershipRequest)(nil),  // 15: muster.cluster.v1.HandLeadershipRequest
-	(*HandLeadershipResponse)(nil), // 16: muster.cluster.v1.HandLeadershipResponse
-	(*RenewRequest)(nil),           // 17: muster.cluster.v1.RenewRequest
-	(*RenewResponse)(nil),          // 18: muster.cluster.v1.RenewResponse
-	(*JoinRequest)(nil),            // 19: muster.cluster.v1.JoinRequest
-	(*JoinResponse)(nil),           // 20: muster.cluster.v1.JoinResponse
-	(*Announcement)(nil),           // 21: muster.cluster.v1.Announcement
-	(*GreetRequest)(nil),           // 22: muster.cluster.v1.GreetRequest
-	(*GreetResponse)(nil),          // 23: muster.cluster.v1.GreetResponse
-	(*Dismissal)(nil),              // 24: muster.cluster.v1.Dismissal
-	(*Command)(nil),                // 25: muster.cluster.v1.Command
-	(*Member)(nil),                 // 26: muster.cluster.v1.Member
+	(*LogRequest)(nil),             // 8: muster.cluster.v1.LogRequest
+	(*LogResponse)(nil),            // 9: muster.cluster.v1.LogResponse
+	(*HeartbeatRequest)(nil),       // 10: muster.cluster.v1.HeartbeatRequest
+	(*HeartbeatResponse)(nil),      // 11: muster.cluster.v1.HeartbeatResponse
+	(*Health)(nil),                 // 12: muster.cluster.v1.Health
+	(*PingRequest)(nil),            // 13: muster.cluster.v1.PingRequest
+	(*PingResponse)(nil),           // 14: muster.cluster.v1.PingResponse
+	(*HandOverRequest)(nil),        // 15: muster.cluster.v1.HandOverRequest
+	(*HandOverResponse)(nil),       // 16: muster.cluster.v1.HandOverResponse
+	(*HandLeadershipRequest)(nil),  // 17: muster.cluster.v1.HandLeadershipRequest
+	(*HandLeadershipResponse)(nil), // 18: muster.cluster.v1.HandLeadershipResponse
+	(*RenewRequest)(nil),           // 19: muster.cluster.v1.RenewRequest
+	(*RenewResponse)(nil),          // 20: muster.cluster.v1.RenewResponse
+	(*JoinRequest)(nil),            // 21: muster.cluster.v1.JoinRequest
+	(*JoinResponse)(nil),           // 22: muster.cluster.v1.JoinResponse
+	(*Announcement)(nil),           // 23: muster.cluster.v1.Announcement
+	(*GreetRequest)(nil),           // 24: muster.cluster.v1.GreetRequest
+	(*GreetResponse)(nil),          // 25: muster.cluster.v1.GreetResponse
+	(*Dismissal)(nil),              // 26: muster.cluster.v1.Dismissal
+	(*Command)(nil),                // 27: muster.cluster.v1.Command
+	(*Member)(nil),                 // 28: muster.cluster.v1.Member
 }
 var file_clusterpb_control_proto_depIdxs = []int32{
-	25, // 0: muster.cluster.v1.ProposeRequest.command:type_name -> muster.cluster.v1.Command
+	27, // 0: muster.cluster.v1.ProposeRequest.command:type_name -> muster.cluster.v1.Command
 	4,  // 1: muster.cluster.v1.ProposeResponse.refusal:type_name -> muster.cluster.v1.Refusal
 	0,  // 2: muster.cluster.v1.Refusal.kind:type_name -> muster.cluster.v1.Refusal.Kind
 	7,  // 3: muster.cluster.v1.HeartbeatRequest.report:type_name -> muster.cluster.v1.Report
-	10, // 4: muster.cluster.v1.HeartbeatResponse.members:type_name -> muster.cluster.v1.Health
-	24, // 5: muster.cluster.v1.HeartbeatResponse.dismissal:type_name -> muster.cluster.v1.Dismissal
+	12, // 4: muster.cluster.v1.HeartbeatResponse.members:type_name -> muster.cluster.v1.Health
+	26, // 5: muster.cluster.v1.HeartbeatResponse.dismissal:type_name -> muster.cluster.v1.Dismissal
 	7,  // 6: muster.cluster.v1.Health.report:type_name -> muster.cluster.v1.Report
 	4,  // 7: muster.cluster.v1.HandLeadershipResponse.refusal:type_name -> muster.cluster.v1.Refusal
-	26, // 8: muster.cluster.v1.JoinResponse.member:type_name -> muster.cluster.v1.Member
-	26, // 9: muster.cluster.v1.JoinResponse.members:type_name -> muster.cluster.v1.Member
+	28, // 8: muster.cluster.v1.JoinResponse.member:type_name -> muster.cluster.v1.Member
+	28, // 9: muster.cluster.v1.JoinResponse.members:type_name -> muster.cluster.v1.Member
 	4,  // 10: muster.cluster.v1.JoinResponse.refusal:type_name -> muster.cluster.v1.Refusal
-	21, // 11: muster.cluster.v1.GreetRequest.caller:type_name -> muster.cluster.v1.Announcement
-	21, // 12: muster.cluster.v1.GreetRequest.known:type_name -> muster.cluster.v1.Announcement
-	21, // 13: muster.cluster.v1.GreetResponse.me:type_name -> muster.cluster.v1.Announcement
-	21, // 14: muster.cluster.v1.GreetResponse.known:type_name -> muster.cluster.v1.Announcement
-	24, // 15: muster.cluster.v1.GreetResponse.dismissal:type_name -> muster.cluster.v1.Dismissal
+	23, // 11: muster.cluster.v1.GreetRequest.caller:type_name -> muster.cluster.v1.Announcement
+	23, // 12: muster.cluster.v1.GreetRequest.known:type_name -> muster.cluster.v1.Announcement
+	23, // 13: muster.cluster.v1.GreetResponse.me:type_name -> muster.cluster.v1.Announcement
+	23, // 14: muster.cluster.v1.GreetResponse.known:type_name -> muster.cluster.v1.Announcement
+	26, // 15: muster.cluster.v1.GreetResponse.dismissal:type_name -> muster.cluster.v1.Dismissal
 	1,  // 16: muster.cluster.v1.Dismissal.kind:type_name -> muster.cluster.v1.Dismissal.Kind
 	2,  // 17: muster.cluster.v1.Control.Propose:input_type -> muster.cluster.v1.ProposeRequest
 	5,  // 18: muster.cluster.v1.Control.Barrier:input_type -> muster.cluster.v1.BarrierRequest
-	8,  // 19: muster.cluster.v1.Control.Heartbeat:input_type -> muster.cluster.v1.HeartbeatRequest
-	11, // 20: muster.cluster.v1.Control.Ping:input_type -> muster.cluster.v1.PingRequest
-	13, // 21: muster.cluster.v1.Control.HandOver:input_type -> muster.cluster.v1.HandOverRequest
-	15, // 22: muster.cluster.v1.Control.HandLeadership:input_type -> muster.cluster.v1.HandLeadershipRequest
-	17, // 23: muster.cluster.v1.Control.Renew:input_type -> muster.cluster.v1.RenewRequest
-	19, // 24: muster.cluster.v1.Join.Join:input_type -> muster.cluster.v1.JoinRequest
-	22, // 25: muster.cluster.v1.Join.Greet:input_type -> muster.cluster.v1.GreetRequest
-	3,  // 26: muster.cluster.v1.Control.Propose:output_type -> muster.cluster.v1.ProposeResponse
-	6,  // 27: muster.cluster.v1.Control.Barrier:output_type -> muster.cluster.v1.BarrierResponse
-	9,  // 28: muster.cluster.v1.Control.Heartbeat:output_type -> muster.cluster.v1.HeartbeatResponse
-	12, // 29: muster.cluster.v1.Control.Ping:output_type -> muster.cluster.v1.PingResponse
-	14, // 30: muster.cluster.v1.Control.HandOver:output_type -> muster.cluster.v1.HandOverResponse
-	16, // 31: muster.cluster.v1.Control.HandLeadership:output_type -> muster.cluster.v1.HandLeadershipResponse
-	18, // 32: muster.cluster.v1.Control.Renew:output_type -> muster.cluster.v1.RenewResponse
-	20, // 33: muster.cluster.v1.Join.Join:output_type -> muster.cluster.v1.JoinResponse
-	23, // 34: muster.cluster.v1.Join.Greet:output_type -> muster.cluster.v1.GreetResponse
-	26, // [26:35] is the sub-list for method output_type
-	17, // [17:26] is the sub-list for method input_type
+	10, // 19: muster.cluster.v1.Control.Heartbeat:input_type -> muster.cluster.v1.HeartbeatRequest
+	13, // 20: muster.cluster.v1.Control.Ping:input_type -> muster.cluster.v1.PingRequest
+	15, // 21: muster.cluster.v1.Control.HandOver:input_type -> muster.cluster.v1.HandOverRequest
+	17, // 22: muster.cluster.v1.Control.HandLeadership:input_type -> muster.cluster.v1.HandLeadershipRequest
+	19, // 23: muster.cluster.v1.Control.Renew:input_type -> muster.cluster.v1.RenewRequest
+	8,  // 24: muster.cluster.v1.Control.Log:input_type -> muster.cluster.v1.LogRequest
+	21, // 25: muster.cluster.v1.Join.Join:input_type -> muster.cluster.v1.JoinRequest
+	24, // 26: muster.cluster.v1.Join.Greet:input_type -> muster.cluster.v1.GreetRequest
+	3,  // 27: muster.cluster.v1.Control.Propose:output_type -> muster.cluster.v1.ProposeResponse
+	6,  // 28: muster.cluster.v1.Control.Barrier:output_type -> muster.cluster.v1.BarrierResponse
+	11, // 29: muster.cluster.v1.Control.Heartbeat:output_type -> muster.cluster.v1.HeartbeatResponse
+	14, // 30: muster.cluster.v1.Control.Ping:output_type -> muster.cluster.v1.PingResponse
+	16, // 31: muster.cluster.v1.Control.HandOver:output_type -> muster.cluster.v1.HandOverResponse
+	18, // 32: muster.cluster.v1.Control.HandLeadership:output_type -> muster.cluster.v1.HandLeadershipResponse
+	20, // 33: muster.cluster.v1.Control.Renew:output_type -> muster.cluster.v1.RenewResponse
+	9,  // 34: muster.cluster.v1.Control.Log:output_type -> muster.cluster.v1.LogResponse
+	22, // 35: muster.cluster.v1.Join.Join:output_type -> muster.cluster.v1.JoinResponse
+	25, // 36: muster.cluster.v1.Join.Greet:output_type -> muster.cluster.v1.GreetResponse
+	27, // [27:37] is the sub-list for method output_type
+	17, // [17:27] is the sub-list for method input_type
 	17, // [17:17] is the sub-list for extension type_name
 	17, // [17:17] is the sub-list for extension extendee
 	0,  // [0:17] is the sub-list for field type_name
@@ -2040,7 +2236,7 @@ func file_clusterpb_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_clusterpb_control_proto_rawDesc), len(file_clusterpb_control_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   23,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

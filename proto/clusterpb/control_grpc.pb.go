@@ -28,6 +28,7 @@ const (
 	Control_HandOver_FullMethodName       = "/muster.cluster.v1.Control/HandOver"
 	Control_HandLeadership_FullMethodName = "/muster.cluster.v1.Control/HandLeadership"
 	Control_Renew_FullMethodName          = "/muster.cluster.v1.Control/Renew"
+	Control_Log_FullMethodName            = "/muster.cluster.v1.Control/Log"
 )
 
 // ControlClient is the client API for Control service.
@@ -50,6 +51,8 @@ type ControlClient interface {
 	HandLeadership(ctx context.Context, in *HandLeadershipRequest, opts ...grpc.CallOption) (*HandLeadershipResponse, error)
 	// Renew signs a new certificate for a member's key.
 	Renew(ctx context.Context, in *RenewRequest, opts ...grpc.CallOption) (*RenewResponse, error)
+	// Log says how far this node's control state reaches, with or without a leader.
+	Log(ctx context.Context, in *LogRequest, opts ...grpc.CallOption) (*LogResponse, error)
 }
 
 type controlClient struct {
@@ -130,6 +133,16 @@ func (c *controlClient) Renew(ctx context.Context, in *RenewRequest, opts ...grp
 	return out, nil
 }
 
+func (c *controlClient) Log(ctx context.Context, in *LogRequest, opts ...grpc.CallOption) (*LogResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(LogResponse)
+	err := c.cc.Invoke(ctx, Control_Log_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // ControlServer is the server API for Control service.
 // All implementations must embed UnimplementedControlServer
 // for forward compatibility.
@@ -150,6 +163,8 @@ type ControlServer interface {
 	HandLeadership(context.Context, *HandLeadershipRequest) (*HandLeadershipResponse, error)
 	// Renew signs a new certificate for a member's key.
 	Renew(context.Context, *RenewRequest) (*RenewResponse, error)
+	// Log says how far this node's control state reaches, with or without a leader.
+	Log(context.Context, *LogRequest) (*LogResponse, error)
 	mustEmbedUnimplementedControlServer()
 }
 
@@ -180,6 +195,9 @@ func (UnimplementedControlServer) HandLeadership(context.Context, *HandLeadershi
 }
 func (UnimplementedControlServer) Renew(context.Context, *RenewRequest) (*RenewResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Renew not implemented")
+}
+func (UnimplementedControlServer) Log(context.Context, *LogRequest) (*LogResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Log not implemented")
 }
 func (UnimplementedControlServer) mustEmbedUnimplementedControlServer() {}
 func (UnimplementedControlServer) testEmbeddedByValue()                 {}
@@ -328,6 +346,24 @@ func _Control_Renew_Handler(srv interface{}, ctx context.Context, dec func(inter
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Control_Log_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(LogRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ControlServer).Log(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Control_Log_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ControlServer).Log(ctx, req.(*LogRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Control_ServiceDesc is the grpc.ServiceDesc for Control service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -362,6 +398,10 @@ var Control_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Renew",
 			Handler:    _Control_Renew_Handler,
+		},
+		{
+			MethodName: "Log",
+			Handler:    _Control_Log_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -305,7 +305,10 @@ type Member struct {
 	// Of a member that is draining or being removed.
 	Departure *Departure `protobuf:"bytes,20,opt,name=departure,proto3" json:"departure,omitempty"`
 	// Revision at which an operator last changed its weight or zone.
-	Weighed       uint64 `protobuf:"varint,21,opt,name=weighed,proto3" json:"weighed,omitempty"`
+	Weighed uint64 `protobuf:"varint,21,opt,name=weighed,proto3" json:"weighed,omitempty"`
+	// Generation of its control state, a revision: a node that gave its log and
+	// its vote up is another server to Raft. 0: it never did.
+	Server        uint64 `protobuf:"varint,35,opt,name=server,proto3" json:"server,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -441,6 +444,13 @@ func (x *Member) GetDeparture() *Departure {
 func (x *Member) GetWeighed() uint64 {
 	if x != nil {
 		return x.Weighed
+	}
+	return 0
+}
+
+func (x *Member) GetServer() uint64 {
+	if x != nil {
+		return x.Server
 	}
 	return 0
 }
@@ -638,8 +648,11 @@ type Store struct {
 	// given before that does not count.
 	Custody []uint64 `protobuf:"varint,28,rep,packed,name=custody,proto3" json:"custody,omitempty"`
 	// Who gave it up, and the store that took its place where one did.
-	LostActor     string `protobuf:"bytes,30,opt,name=lost_actor,json=lostActor,proto3" json:"lost_actor,omitempty"`
-	ReplacedBy    uint32 `protobuf:"varint,31,opt,name=replaced_by,json=replacedBy,proto3" json:"replaced_by,omitempty"`
+	LostActor  string `protobuf:"bytes,30,opt,name=lost_actor,json=lostActor,proto3" json:"lost_actor,omitempty"`
+	ReplacedBy uint32 `protobuf:"varint,31,opt,name=replaced_by,json=replacedBy,proto3" json:"replaced_by,omitempty"`
+	// Revision at which its cluster was founded anew without its node: it may come
+	// back. 0: nobody waits for it.
+	Awaited       uint64 `protobuf:"varint,35,opt,name=awaited,proto3" json:"awaited,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -754,6 +767,13 @@ func (x *Store) GetLostActor() string {
 func (x *Store) GetReplacedBy() uint32 {
 	if x != nil {
 		return x.ReplacedBy
+	}
+	return 0
+}
+
+func (x *Store) GetAwaited() uint64 {
+	if x != nil {
+		return x.Awaited
 	}
 	return 0
 }
@@ -2034,8 +2054,11 @@ type Cluster struct {
 	// Largest windows that any tenant has had, with the time until they count
 	// (out-of-order + future, milliseconds): completeness widens periods by them.
 	WidestWindowMs int64 `protobuf:"varint,7,opt,name=widest_window_ms,json=widestWindowMs,proto3" json:"widest_window_ms,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Revisions that may mean something else to whoever was lost with them: a
+	// recovered cluster goes on above them.
+	LostHistory   []*LostHistory `protobuf:"bytes,35,rep,name=lost_history,json=lostHistory,proto3" json:"lost_history,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Cluster) Reset() {
@@ -2117,6 +2140,75 @@ func (x *Cluster) GetWidestWindowMs() int64 {
 	return 0
 }
 
+func (x *Cluster) GetLostHistory() []*LostHistory {
+	if x != nil {
+		return x.LostHistory
+	}
+	return nil
+}
+
+// LostHistory are the revisions between two, both excluded: what was committed
+// there, if anything was, is not in this state.
+type LostHistory struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	After         uint64                 `protobuf:"varint,1,opt,name=after,proto3" json:"after,omitempty"`
+	Before        uint64                 `protobuf:"varint,2,opt,name=before,proto3" json:"before,omitempty"`
+	TimeMs        int64                  `protobuf:"varint,3,opt,name=time_ms,json=timeMs,proto3" json:"time_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LostHistory) Reset() {
+	*x = LostHistory{}
+	mi := &file_clusterpb_state_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LostHistory) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LostHistory) ProtoMessage() {}
+
+func (x *LostHistory) ProtoReflect() protoreflect.Message {
+	mi := &file_clusterpb_state_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LostHistory.ProtoReflect.Descriptor instead.
+func (*LostHistory) Descriptor() ([]byte, []int) {
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *LostHistory) GetAfter() uint64 {
+	if x != nil {
+		return x.After
+	}
+	return 0
+}
+
+func (x *LostHistory) GetBefore() uint64 {
+	if x != nil {
+		return x.Before
+	}
+	return 0
+}
+
+func (x *LostHistory) GetTimeMs() int64 {
+	if x != nil {
+		return x.TimeMs
+	}
+	return 0
+}
+
 // Record is one entry of a snapshot: a stream of length-delimited records that
 // begins with a header and ends with a footer.
 type Record struct {
@@ -2143,7 +2235,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_clusterpb_state_proto_msgTypes[18]
+	mi := &file_clusterpb_state_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2155,7 +2247,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[18]
+	mi := &file_clusterpb_state_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2168,7 +2260,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{18}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Record) GetOf() isRecord_Of {
@@ -2388,7 +2480,7 @@ type SnapshotHeader struct {
 
 func (x *SnapshotHeader) Reset() {
 	*x = SnapshotHeader{}
-	mi := &file_clusterpb_state_proto_msgTypes[19]
+	mi := &file_clusterpb_state_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2400,7 +2492,7 @@ func (x *SnapshotHeader) String() string {
 func (*SnapshotHeader) ProtoMessage() {}
 
 func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[19]
+	mi := &file_clusterpb_state_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2413,7 +2505,7 @@ func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
 func (*SnapshotHeader) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{19}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *SnapshotHeader) GetFormat() uint32 {
@@ -2441,7 +2533,7 @@ type SnapshotFooter struct {
 
 func (x *SnapshotFooter) Reset() {
 	*x = SnapshotFooter{}
-	mi := &file_clusterpb_state_proto_msgTypes[20]
+	mi := &file_clusterpb_state_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2453,7 +2545,7 @@ func (x *SnapshotFooter) String() string {
 func (*SnapshotFooter) ProtoMessage() {}
 
 func (x *SnapshotFooter) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[20]
+	mi := &file_clusterpb_state_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2466,7 +2558,7 @@ func (x *SnapshotFooter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotFooter.ProtoReflect.Descriptor instead.
 func (*SnapshotFooter) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{20}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *SnapshotFooter) GetRecords() uint64 {
@@ -2487,7 +2579,7 @@ var File_clusterpb_state_proto protoreflect.FileDescriptor
 
 const file_clusterpb_state_proto_rawDesc = "" +
 	"\n" +
-	"\x15clusterpb/state.proto\x12\x11muster.cluster.v1\"\xe6\x03\n" +
+	"\x15clusterpb/state.proto\x12\x11muster.cluster.v1\"\xfe\x03\n" +
 	"\x06Member\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x18\n" +
@@ -2504,7 +2596,8 @@ const file_clusterpb_state_proto_rawDesc = "" +
 	"\rwrite_address\x18\f \x01(\tR\fwriteAddress\x12#\n" +
 	"\rstore_address\x18\r \x01(\tR\fstoreAddress\x12:\n" +
 	"\tdeparture\x18\x14 \x01(\v2\x1c.muster.cluster.v1.DepartureR\tdeparture\x12\x18\n" +
-	"\aweighed\x18\x15 \x01(\x04R\aweighed\"\x9e\x01\n" +
+	"\aweighed\x18\x15 \x01(\x04R\aweighed\x12\x16\n" +
+	"\x06server\x18# \x01(\x04R\x06server\"\x9e\x01\n" +
 	"\tDeparture\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12\x19\n" +
 	"\bsince_ms\x18\x02 \x01(\x03R\asinceMs\x12\x16\n" +
@@ -2517,7 +2610,7 @@ const file_clusterpb_state_proto_rawDesc = "" +
 	"\brevision\x18\x03 \x01(\x04R\brevision\x12\x17\n" +
 	"\atime_ms\x18\x04 \x01(\x03R\x06timeMs\x12\x16\n" +
 	"\x06forced\x18\x05 \x01(\bR\x06forced\x12\x14\n" +
-	"\x05actor\x18\x1e \x01(\tR\x05actor\"\xcc\x02\n" +
+	"\x05actor\x18\x1e \x01(\tR\x05actor\"\xe6\x02\n" +
 	"\x05Store\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\fR\x02id\x12\x12\n" +
@@ -2535,7 +2628,8 @@ const file_clusterpb_state_proto_rawDesc = "" +
 	"\n" +
 	"lost_actor\x18\x1e \x01(\tR\tlostActor\x12\x1f\n" +
 	"\vreplaced_by\x18\x1f \x01(\rR\n" +
-	"replacedBy\"\xd8\x02\n" +
+	"replacedBy\x12\x18\n" +
+	"\aawaited\x18# \x01(\x04R\aawaited\"\xd8\x02\n" +
 	"\x04Ring\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\x04R\x02id\x12\x18\n" +
@@ -2671,7 +2765,7 @@ const file_clusterpb_state_proto_rawDesc = "" +
 	"\arefusal\x18\x04 \x01(\tR\arefusal\x12\x18\n" +
 	"\aversion\x18\x05 \x01(\x04R\aversion\x12!\n" +
 	"\frefusal_kind\x18\x06 \x01(\rR\vrefusalKind\x12#\n" +
-	"\rrefusal_field\x18\a \x01(\tR\frefusalField\"\xe0\x01\n" +
+	"\rrefusal_field\x18\a \x01(\tR\frefusalField\"\xa3\x02\n" +
 	"\aCluster\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12 \n" +
@@ -2681,7 +2775,12 @@ const file_clusterpb_state_proto_rawDesc = "" +
 	"next_store\x18\x05 \x01(\x04R\tnextStore\x12\x1d\n" +
 	"\n" +
 	"created_ms\x18\x06 \x01(\x03R\tcreatedMs\x12(\n" +
-	"\x10widest_window_ms\x18\a \x01(\x03R\x0ewidestWindowMs\"\xde\x05\n" +
+	"\x10widest_window_ms\x18\a \x01(\x03R\x0ewidestWindowMs\x12A\n" +
+	"\flost_history\x18# \x03(\v2\x1e.muster.cluster.v1.LostHistoryR\vlostHistory\"T\n" +
+	"\vLostHistory\x12\x14\n" +
+	"\x05after\x18\x01 \x01(\x04R\x05after\x12\x16\n" +
+	"\x06before\x18\x02 \x01(\x04R\x06before\x12\x17\n" +
+	"\atime_ms\x18\x03 \x01(\x03R\x06timeMs\"\xde\x05\n" +
 	"\x06Record\x12;\n" +
 	"\x06header\x18\x01 \x01(\v2!.muster.cluster.v1.SnapshotHeaderH\x00R\x06header\x126\n" +
 	"\acluster\x18\x02 \x01(\v2\x1a.muster.cluster.v1.ClusterH\x00R\acluster\x129\n" +
@@ -2745,7 +2844,7 @@ func file_clusterpb_state_proto_rawDescGZIP() []byte {
 }
 
 var file_clusterpb_state_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_clusterpb_state_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_clusterpb_state_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_clusterpb_state_proto_goTypes = []any{
 	(MemberState)(0),       // 0: muster.cluster.v1.MemberState
 	(WriteQuorum)(0),       // 1: muster.cluster.v1.WriteQuorum
@@ -2770,9 +2869,10 @@ var file_clusterpb_state_proto_goTypes = []any{
 	(*Event)(nil),          // 20: muster.cluster.v1.Event
 	(*Request)(nil),        // 21: muster.cluster.v1.Request
 	(*Cluster)(nil),        // 22: muster.cluster.v1.Cluster
-	(*Record)(nil),         // 23: muster.cluster.v1.Record
-	(*SnapshotHeader)(nil), // 24: muster.cluster.v1.SnapshotHeader
-	(*SnapshotFooter)(nil), // 25: muster.cluster.v1.SnapshotFooter
+	(*LostHistory)(nil),    // 23: muster.cluster.v1.LostHistory
+	(*Record)(nil),         // 24: muster.cluster.v1.Record
+	(*SnapshotHeader)(nil), // 25: muster.cluster.v1.SnapshotHeader
+	(*SnapshotFooter)(nil), // 26: muster.cluster.v1.SnapshotFooter
 }
 var file_clusterpb_state_proto_depIdxs = []int32{
 	0,  // 0: muster.cluster.v1.Member.state:type_name -> muster.cluster.v1.MemberState
@@ -2789,24 +2889,25 @@ var file_clusterpb_state_proto_depIdxs = []int32{
 	3,  // 11: muster.cluster.v1.Settings.tenant_auth:type_name -> muster.cluster.v1.TenantAuth
 	13, // 12: muster.cluster.v1.Settings.tenant_defaults:type_name -> muster.cluster.v1.TenantSpec
 	4,  // 13: muster.cluster.v1.Token.role:type_name -> muster.cluster.v1.TokenRole
-	24, // 14: muster.cluster.v1.Record.header:type_name -> muster.cluster.v1.SnapshotHeader
-	22, // 15: muster.cluster.v1.Record.cluster:type_name -> muster.cluster.v1.Cluster
-	18, // 16: muster.cluster.v1.Record.settings:type_name -> muster.cluster.v1.Settings
-	5,  // 17: muster.cluster.v1.Record.member:type_name -> muster.cluster.v1.Member
-	7,  // 18: muster.cluster.v1.Record.removed:type_name -> muster.cluster.v1.RemovedMember
-	8,  // 19: muster.cluster.v1.Record.store:type_name -> muster.cluster.v1.Store
-	9,  // 20: muster.cluster.v1.Record.ring:type_name -> muster.cluster.v1.Ring
-	12, // 21: muster.cluster.v1.Record.tenant:type_name -> muster.cluster.v1.Tenant
-	17, // 22: muster.cluster.v1.Record.tombstone:type_name -> muster.cluster.v1.Tombstone
-	19, // 23: muster.cluster.v1.Record.token:type_name -> muster.cluster.v1.Token
-	20, // 24: muster.cluster.v1.Record.event:type_name -> muster.cluster.v1.Event
-	21, // 25: muster.cluster.v1.Record.request:type_name -> muster.cluster.v1.Request
-	25, // 26: muster.cluster.v1.Record.footer:type_name -> muster.cluster.v1.SnapshotFooter
-	27, // [27:27] is the sub-list for method output_type
-	27, // [27:27] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	23, // 14: muster.cluster.v1.Cluster.lost_history:type_name -> muster.cluster.v1.LostHistory
+	25, // 15: muster.cluster.v1.Record.header:type_name -> muster.cluster.v1.SnapshotHeader
+	22, // 16: muster.cluster.v1.Record.cluster:type_name -> muster.cluster.v1.Cluster
+	18, // 17: muster.cluster.v1.Record.settings:type_name -> muster.cluster.v1.Settings
+	5,  // 18: muster.cluster.v1.Record.member:type_name -> muster.cluster.v1.Member
+	7,  // 19: muster.cluster.v1.Record.removed:type_name -> muster.cluster.v1.RemovedMember
+	8,  // 20: muster.cluster.v1.Record.store:type_name -> muster.cluster.v1.Store
+	9,  // 21: muster.cluster.v1.Record.ring:type_name -> muster.cluster.v1.Ring
+	12, // 22: muster.cluster.v1.Record.tenant:type_name -> muster.cluster.v1.Tenant
+	17, // 23: muster.cluster.v1.Record.tombstone:type_name -> muster.cluster.v1.Tombstone
+	19, // 24: muster.cluster.v1.Record.token:type_name -> muster.cluster.v1.Token
+	20, // 25: muster.cluster.v1.Record.event:type_name -> muster.cluster.v1.Event
+	21, // 26: muster.cluster.v1.Record.request:type_name -> muster.cluster.v1.Request
+	26, // 27: muster.cluster.v1.Record.footer:type_name -> muster.cluster.v1.SnapshotFooter
+	28, // [28:28] is the sub-list for method output_type
+	28, // [28:28] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_clusterpb_state_proto_init() }
@@ -2816,7 +2917,7 @@ func file_clusterpb_state_proto_init() {
 	}
 	file_clusterpb_state_proto_msgTypes[8].OneofWrappers = []any{}
 	file_clusterpb_state_proto_msgTypes[9].OneofWrappers = []any{}
-	file_clusterpb_state_proto_msgTypes[18].OneofWrappers = []any{
+	file_clusterpb_state_proto_msgTypes[19].OneofWrappers = []any{
 		(*Record_Header)(nil),
 		(*Record_Cluster)(nil),
 		(*Record_Settings)(nil),
@@ -2837,7 +2938,7 @@ func file_clusterpb_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_clusterpb_state_proto_rawDesc), len(file_clusterpb_state_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   21,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
