@@ -64,6 +64,15 @@ bench: build ## CPU-seconds per million acknowledged samples on three and on fiv
 	@echo; echo "one process, step by step:"
 	$(GO) test -run '^$$' -bench 'WalkV1|Route|PeerStream|AppendByIdentity|Owners' -benchmem ./ingest/... ./tsdb ./ring | grep -E '^(pkg|cpu|Benchmark)'
 
+.PHONY: robust
+robust: build ## kill, freeze and cut off real nodes, and judge what they answered; SEEDS=4 SEED=1 DURATION=60s NODES=3..5 ONLY=leader,...
+	$(GO) build -o $(BUILD)/robust ./scripts/robust
+	$(BUILD)/robust --muster $(BUILD)/muster $(if $(SEEDS),--seeds $(SEEDS)) $(if $(SEED),--seed $(SEED)) $(if $(DURATION),--duration $(DURATION)) $(if $(NODES),--nodes $(NODES)) $(if $(ONLY),--only $(ONLY)) $(ROBUST)
+ifeq ($(ONLY),)
+	@echo; echo "control plane, one process: 1,000 nodes, 100,000 tenants:"
+	$(GO) test -run '^$$' -bench 'ApplyPutTenant|PutRing|Snapshot|Footprint' -benchmem ./cluster | grep -E '^(cpu|Benchmark)'
+endif
+
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME each (default 30s)
 	@scripts/fuzz.sh $(or $(FUZZTIME),30s)

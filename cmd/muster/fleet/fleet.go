@@ -9,7 +9,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -30,6 +32,8 @@ type Config struct {
 	Args []string
 	// Ports are tried first; a taken one is replaced by a free one.
 	Ports Ports
+	// Wired puts a proxy before each member door, so that Wires can cut them.
+	Wired bool
 }
 
 // Ports of a node's doors; 0: any free one.
@@ -41,7 +45,10 @@ var UsualPorts = Ports{Write: 19291, HTTP: 10902, GRPC: 10901, Peer: 19391}
 // Fleet is a running cluster.
 type Fleet struct {
 	Nodes []*Node
+	// Wires are between the nodes, where the fleet is Wired.
+	Wires *Wires
 	cfg   Config
+	made  int // nodes, those included that are gone
 }
 
 // Start runs the servers and forms the cluster: init on the first, join on the
@@ -54,9 +61,13 @@ func Start(ctx context.Context, cfg Config) (*Fleet, error) {
 		cfg.Auth = "header"
 	}
 	f := &Fleet{cfg: cfg}
-	for i := range cfg.Nodes {
-		n, err := f.newNode(i + 1)
+	if cfg.Wired {
+		f.Wires = newWires()
+	}
+	for range cfg.Nodes {
+		n, err := f.newNode()
 		if err != nil {
+			f.Stop()
 			return nil, err
 		}
 		f.Nodes = append(f.Nodes, n)
@@ -164,11 +175,52 @@ func (f *Fleet) Stop() {
 	for _, n := range f.Nodes {
 		n.wait(20 * time.Second)
 	}
+	if f.Wires != nil {
+		f.Wires.Close()
+	}
 }
 
-func (f *Fleet) newNode(i int) (*Node, error) {
-	host := fmt.Sprintf("%s.%d", f.cfg.Network, i)
-	name := fmt.Sprintf("n%d", i)
+// Add starts a further node and lets it join through a running member. It
+// returns when the node is active.
+func (f *Fleet) Add(ctx context.Context, through *Node) (*Node, error) {
+	n, err := f.newNode()
+	if err != nil {
+		return nil, err
+	}
+	if err := n.Start(ctx); err != nil {
+		return nil, err
+	}
+	f.Nodes = append(f.Nodes, n)
+	out, err := through.CLI(ctx, "token", "create", "--role", "node", "-o", "json")
+	if err != nil {
+		return n, fmt.Errorf("token create on %s: %w", through.Name, err)
+	}
+	var a struct {
+		Token string `json:"token"`
+	}
+	if err := json.Unmarshal(out, &a); err != nil {
+		return n, fmt.Errorf("token create: %w", err)
+	}
+	if _, err := n.CLI(ctx, "cluster", "join", "--token", a.Token, through.Peer); err != nil {
+		return n, fmt.Errorf("cluster join of %s: %w", n.Name, err)
+	}
+	return n, nil
+}
+
+// Drop ends a node hard and forgets it; its data folder goes.
+func (f *Fleet) Drop(n *Node) error {
+	n.Kill()
+	f.Nodes = slices.DeleteFunc(f.Nodes, func(o *Node) bool { return o == n })
+	return os.RemoveAll(n.Dir)
+}
+
+func (f *Fleet) newNode() (*Node, error) {
+	f.made++
+	if f.made > lastDoor-firstDoor {
+		return nil, errors.New("a fleet has no address for a further node")
+	}
+	host := fmt.Sprintf("%s.%d", f.cfg.Network, f.made)
+	name := fmt.Sprintf("n%d", f.made)
 	n := &Node{Name: name, Host: host, Dir: filepath.Join(f.cfg.Dir, name), cfg: f.cfg}
 	for _, p := range []struct {
 		usual int
@@ -180,7 +232,34 @@ func (f *Fleet) newNode(i int) (*Node, error) {
 		}
 		*p.to = a
 	}
-	return n, nil
+	n.door = n.Peer
+	if f.Wires == nil {
+		return n, nil
+	}
+	return n, f.wire(n)
+}
+
+// Doors behind proxies have addresses of their own: Network.(firstDoor + i).
+const (
+	firstDoor = 100
+	lastDoor  = 250
+)
+
+// wire puts a proxy before the node's member door. A node advertises the port
+// that it listens on, so both have the same one.
+func (f *Fleet) wire(n *Node) error {
+	host := fmt.Sprintf("%s.%d", f.cfg.Network, firstDoor+f.made)
+	var err error
+	for range 20 {
+		if n.door, err = freeAddress(host, f.cfg.Ports.Peer); err != nil {
+			return err
+		}
+		_, port, _ := net.SplitHostPort(n.door)
+		if n.Peer, err = f.Wires.listen(n, net.JoinHostPort(n.Host, port)); err == nil {
+			return nil
+		}
+	}
+	return fmt.Errorf("no proxy for %s: %w", n.Name, err)
 }
 
 // freeAddress is host with the usual port, or another where that one is taken.

@@ -27,6 +27,8 @@ type Node struct {
 	Name, Host, Dir         string
 	Write, HTTP, GRPC, Peer string
 
+	door string // where the member door listens: Peer, unless a proxy is there
+
 	cfg  Config
 	mu   sync.Mutex
 	cmd  *exec.Cmd
@@ -44,7 +46,7 @@ func (n *Node) Start(ctx context.Context) error {
 	}
 	args := append([]string{
 		"server", "--data-dir", n.Dir, "--node-name", n.Name, "--advertise-address", n.Host,
-		"--remote-write.address", n.Write, "--http.address", n.HTTP, "--grpc.address", n.GRPC, "--peer.address", n.Peer,
+		"--remote-write.address", n.Write, "--http.address", n.HTTP, "--grpc.address", n.GRPC, "--peer.address", n.door,
 	}, n.cfg.Args...)
 	cmd := exec.Command(n.cfg.Binary, args...) //nolint:noctx // it outlives the call; Stop ends it
 	cmd.Stdout, cmd.Stderr = log, log

@@ -1,0 +1,14 @@
+// Package robust does to a cluster of real processes what happens to clusters at
+// night, and judges what they answered meanwhile:
+//
+//	traffic.go   clients create, change and read tenants through every node
+//	faults.go    nodes are killed, frozen, cut off, added, removed
+//	history.go   every call with what was asked, answered, and when
+//	model.go     the history against a single tenant that changes at one moment
+//	revisions.go the history against the revisions that it names
+//	remains.go   what the killed processes left: one log, one state, one leader a term
+//	leader.go    how long changes wait when the leader is killed
+//	writes.go    samples, acknowledged while nodes are killed, counted back
+//
+// It is what `make robust` runs, and a shorter run of it is a test.
+package robust

@@ -1,0 +1,59 @@
+package robust
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+)
+
+// binary is the muster that MUSTER_BINARY names, or one that is built now.
+func binary(t *testing.T) string {
+	t.Helper()
+	if b := os.Getenv("MUSTER_BINARY"); b != "" {
+		return b
+	}
+	bin := filepath.Join(t.TempDir(), "muster")
+	if out, err := exec.Command("go", "build", "-o", bin, "..").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v: %s", err, out)
+	}
+	return bin
+}
+
+// TestChangesAreLinearizableUnderFaults is one short seed of `make robust`.
+// MUSTER_ROBUST_SEED and MUSTER_ROBUST_DURATION make it another.
+func TestChangesAreLinearizableUnderFaults(t *testing.T) {
+	dir, err := os.MkdirTemp("", "robust")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if !t.Failed() {
+			_ = os.RemoveAll(dir)
+		}
+	})
+	c := Config{Binary: binary(t), Dir: dir, Nodes: 3, Seed: 1, Duration: 30 * time.Second, Say: t.Logf}
+	if v := os.Getenv("MUSTER_ROBUST_SEED"); v != "" {
+		if c.Seed, err = strconv.ParseUint(v, 10, 64); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if v := os.Getenv("MUSTER_ROBUST_DURATION"); v != "" {
+		if c.Duration, err = time.ParseDuration(v); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r, err := Consistency(t.Context(), c)
+	if err != nil {
+		t.Fatalf("seed %d: %v; logs are in %s", c.Seed, err, dir)
+	}
+	t.Logf("%d calls, %d of unknown outcome, %d not done", r.Calls, r.Unknown, r.Undone)
+	for _, finding := range r.Findings {
+		t.Errorf("seed %d: %s", c.Seed, finding)
+	}
+	if r.Calls < 100 {
+		t.Errorf("seed %d: %d calls are too few to show anything", c.Seed, r.Calls)
+	}
+}

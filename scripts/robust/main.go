@@ -1,0 +1,178 @@
+// Robust does to clusters of muster processes what happens at night: it kills,
+// freezes and cuts them off while clients change and read tenants and write
+// samples, and judges what was answered. It prints how long changes wait when a
+// leader is killed, and how long a tenant's change takes.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/muster-metrics/muster/cmd/muster/robust"
+)
+
+type options struct {
+	binary      string
+	seeds       int
+	first       uint64
+	duration    time.Duration
+	nodes       int
+	kills       int
+	rounds      int
+	changes     int
+	consistency string
+	only        string
+	keep        string
+}
+
+// parts of a run, in their order.
+var parts = []struct {
+	name string
+	run  func(context.Context, options) error
+}{
+	{"changes", timedChanges},
+	{"leader", leaderKills},
+	{"writes", writes},
+	{"consistency", consistency},
+}
+
+func main() {
+	var o options
+	flag.StringVar(&o.binary, "muster", "build/muster", "the binary")
+	flag.IntVar(&o.seeds, "seeds", 4, "runs of the consistency check; they take turns with three, four and five nodes")
+	flag.Uint64Var(&o.first, "seed", 1, "the first seed")
+	flag.DurationVar(&o.duration, "duration", time.Minute, "how long the faults of a seed last")
+	flag.IntVar(&o.nodes, "nodes", 0, "nodes of the consistency check; 0: by turns")
+	flag.IntVar(&o.kills, "kills", 20, "how many leaders are killed")
+	flag.IntVar(&o.rounds, "rounds", 20, "how many times nodes are killed while samples are written")
+	flag.IntVar(&o.changes, "changes", 300, "how many changes of a tenant are timed")
+	flag.StringVar(&o.consistency, "reads", "", "local: judge reads of ?consistency=local, which must be found out")
+	flag.StringVar(&o.only, "only", "", "parts to run, separated by commas: "+partNames())
+	flag.StringVar(&o.keep, "dir", "", "keep data folders, logs and pictures of bad histories there")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, o); err != nil {
+		fmt.Fprintln(os.Stderr, "robust:", err)
+		stop()
+		os.Exit(1)
+	}
+}
+
+func partNames() string {
+	var names []string
+	for _, p := range parts {
+		names = append(names, p.name)
+	}
+	return strings.Join(names, ",")
+}
+
+func run(ctx context.Context, o options) error {
+	if o.keep == "" {
+		dir, err := os.MkdirTemp("", "muster-robust")
+		if err != nil {
+			return err
+		}
+		o.keep = dir
+	}
+	var failed error
+	for _, p := range parts {
+		if o.only != "" && !slices.Contains(strings.Split(o.only, ","), p.name) {
+			continue
+		}
+		if ctx.Err() != nil {
+			return errors.Join(failed, ctx.Err())
+		}
+		if err := p.run(ctx, o); err != nil {
+			failed = errors.Join(failed, fmt.Errorf("%s: %w", p.name, err))
+		}
+	}
+	if failed != nil {
+		return fmt.Errorf("%w\nlogs are in %s", failed, o.keep)
+	}
+	return os.RemoveAll(o.keep)
+}
+
+func (o options) config(name string, nodes int, seed uint64) robust.Config {
+	return robust.Config{
+		Binary: o.binary, Dir: filepath.Join(o.keep, name), Nodes: nodes, Seed: seed,
+		Duration: o.duration, Consistency: o.consistency, Say: say,
+	}
+}
+
+func say(format string, args ...any) { fmt.Fprintf(os.Stderr, "  "+format+"\n", args...) }
+
+func consistency(ctx context.Context, o options) error {
+	var failed []error
+	for i := range o.seeds {
+		seed, nodes := o.first+uint64(i), o.nodes
+		if nodes == 0 {
+			nodes = 3 + i%3
+		}
+		say("seed %d, %d nodes:", seed, nodes)
+		r, err := robust.Consistency(ctx, o.config(fmt.Sprintf("seed-%d", seed), nodes, seed))
+		if err != nil {
+			return fmt.Errorf("seed %d: %w", seed, err)
+		}
+		fmt.Printf("consistency: seed %d, %d nodes, %v: %d calls, %d of unknown outcome, %d not done; %s\n",
+			seed, nodes, o.duration, r.Calls, r.Unknown, r.Undone, verdict(r.Findings))
+		failed = append(failed, findings(fmt.Sprintf("seed %d: ", seed), r.Findings))
+	}
+	return errors.Join(failed...)
+}
+
+func leaderKills(ctx context.Context, o options) error {
+	r, err := robust.KillLeaders(ctx, o.config("leader", 3, o.first), o.kills)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("leader killed %d times: changes accepted again after %v in the median, %v at worst; %d samples acknowledged meanwhile, %d refused by living nodes; %s\n",
+		len(r.Waits), r.Median().Round(time.Millisecond), r.Worst().Round(time.Millisecond), r.Acknowledged, len(r.Refused), verdict(r.Findings))
+	return errors.Join(findings("refused: ", r.Refused), findings("", r.Findings))
+}
+
+func timedChanges(ctx context.Context, o options) error {
+	r, err := robust.TimeChanges(ctx, o.config("changes", 3, o.first), o.changes)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("a tenant's change is answered after %v in the median, %v in the 99th percentile (%d changes, three nodes, through each in turn)\n",
+		r.Median().Round(100*time.Microsecond), r.Percentile(99).Round(100*time.Microsecond), len(r.Took))
+	return nil
+}
+
+func writes(ctx context.Context, o options) error {
+	r, err := robust.Writes(ctx, o.config("writes", 5, o.first), o.rounds)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("writes: %d kills on five nodes, %d samples acknowledged, %d requests refused and repeated; %s\n",
+		r.Kills, r.Acknowledged, r.Refused, verdict(r.Findings))
+	return findings("", r.Findings)
+}
+
+func verdict(found []string) string {
+	if len(found) == 0 {
+		return "nothing amiss"
+	}
+	return fmt.Sprintf("%d FINDINGS", len(found))
+}
+
+// mostPrinted findings of a kind tell enough.
+const mostPrinted = 10
+
+func findings(what string, found []string) error {
+	var errs []error
+	for _, f := range found[:min(len(found), mostPrinted)] {
+		errs = append(errs, fmt.Errorf("%s%s", what, f))
+	}
+	return errors.Join(errs...)
+}
