@@ -101,6 +101,7 @@ func (n *Node) startLoops(e *engine) {
 	e.crew.Go(func() { n.watchLeadership(e.ctx, e) })
 	e.crew.Go(func() { n.keepAddress(e.ctx) })
 	e.crew.Go(func() { n.keepRoom(e.ctx) })
+	e.crew.Go(func() { n.suspectLeader(e.ctx, e) })
 }
 
 // halt stops Raft and leaves the disk open.
