@@ -24,7 +24,7 @@ func (s *State) Apply(rev uint64, cmd *clusterpb.Command) (*State, Result) {
 	if known := s.request(cmd.GetRequestId()); known != nil {
 		next := *s
 		next.revision = rev
-		return &next, resultOf(known)
+		return &next, resultOf(known, cmd)
 	}
 	e := &edit{next: *s, rev: rev, now: cmd.GetTimeMs(), cmd: cmd}
 	version, refusal := e.carryOut()
@@ -49,6 +49,7 @@ type edit struct {
 	changed Keys
 	// What the event says; no action: nothing happened.
 	action, object, detail string
+	changes                []objectChange
 }
 
 func (e *edit) carryOut() (uint64, *clusterpb.Refusal) {
@@ -124,16 +125,10 @@ func (e *edit) carryOut() (uint64, *clusterpb.Refusal) {
 // does not exist.
 func (e *edit) expect(what, name string, version uint64) *clusterpb.Refusal {
 	want := e.cmd.GetExpectedVersion()
-	switch {
-	case e.cmd.ExpectedVersion == nil || want == -1 || want >= 0 && uint64(want) == version:
+	if e.cmd.ExpectedVersion == nil || want == -1 || want >= 0 && uint64(want) == version {
 		return nil
-	case version == 0:
-		return refuse(clusterpb.Refusal_CONFLICT_VERSION, "version", "%s %s does not exist, version %d was expected: read it again", what, quote(name), want)
-	case want == 0:
-		return refuse(clusterpb.Refusal_CONFLICT_VERSION, "version", "%s %s exists already, with version %d", what, quote(name), version)
-	default:
-		return refuse(clusterpb.Refusal_CONFLICT_VERSION, "version", "%s %s has version %d, not %d: read it again", what, quote(name), version, want)
 	}
+	return e.conflict(what, name, version)
 }
 
 // note says what the event will.

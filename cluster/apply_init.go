@@ -36,6 +36,7 @@ func (e *edit) initCluster(c *clusterpb.InitCluster) (uint64, *clusterpb.Refusal
 		return 0, r
 	}
 	settings.Version = e.rev
+	settings.ChangedMs, settings.ChangedBy = e.now, e.by()
 	e.next.cluster = &clusterpb.Cluster{
 		Name: c.GetName(), Id: c.GetId(), Incarnation: 1, CaCertificates: bytes.Clone(c.GetCaCertificates()),
 		NextStore: 1, CreatedMs: e.now, WidestWindowMs: configOf(nil, settings.GetTenantDefaults()).window(),

@@ -112,7 +112,7 @@ func (e *edit) addMember(c *clusterpb.AddMember) (uint64, *clusterpb.Refusal) {
 	next := e.newMember(m, c.GetStoreId())
 	if old == nil {
 		e.forgetRemoved(m.GetName())
-		e.note("member joining", next.GetName(), next.GetAddress())
+		e.note("member joining", next.GetName(), "")
 	} else {
 		e.replaceStore(old, next)
 		e.note("member replaced", next.GetName(), fmt.Sprintf("store %d is lost, store %d takes its place", old.GetStore(), next.GetStore()))
@@ -129,7 +129,7 @@ func (e *edit) repeatMember(old, m *clusterpb.Member) (uint64, *clusterpb.Refusa
 	takeAddress(&next.HttpAddress, m.GetHttpAddress())
 	takeAddress(&next.WriteAddress, m.GetWriteAddress())
 	takeAddress(&next.StoreAddress, m.GetStoreAddress())
-	return e.updated(old, next, "member address changed", m.GetAddress())
+	return e.updated(old, next, "member address changed", "")
 }
 
 func takeAddress(to *string, address string) {
@@ -219,7 +219,7 @@ func (e *edit) updateMember(c *clusterpb.UpdateMember) (uint64, *clusterpb.Refus
 	if next.GetWeight() != old.GetWeight() || next.GetZone() != old.GetZone() {
 		next.Weighed = e.rev
 	}
-	return e.updated(old, next, "member changed", differences(old, next))
+	return e.updated(old, next, "member changed", "")
 }
 
 // member is the member that a command names, with the version it expects.
@@ -252,28 +252,18 @@ func (e *edit) updated(old, next *clusterpb.Member, action, detail string) (uint
 	return e.rev, nil
 }
 
-func differences(old, next *clusterpb.Member) string {
-	var out string
-	add := func(what, was, is string) {
-		if was != is {
-			out += fmt.Sprintf("%s %s -> %s; ", what, was, is)
-		}
-	}
-	add("weight", fmt.Sprint(old.GetWeight()), fmt.Sprint(next.GetWeight()))
-	add("zone", old.GetZone(), next.GetZone())
-	add("address", old.GetAddress(), next.GetAddress())
-	add("http", old.GetHttpAddress(), next.GetHttpAddress())
-	add("write", old.GetWriteAddress(), next.GetWriteAddress())
-	add("store", old.GetStoreAddress(), next.GetStoreAddress())
-	return out[:max(0, len(out)-2)]
-}
-
 // setMember puts the member into the state, in the place of one of its name.
 func (e *edit) setMember(m *clusterpb.Member) {
 	i, found := findMember(e.next.members, m.GetName())
+	var old *clusterpb.Member
 	if found {
-		discount(e, kindMember, e.next.members[i])
+		old = e.next.members[i]
+		discount(e, kindMember, old)
 	}
+	if m.GetVersion() == e.rev {
+		m.ChangedMs, m.ChangedBy = e.now, e.by()
+	}
+	e.differ("member", m.GetName(), memberFacts(old), memberFacts(m))
 	count(e, kindMember, m)
 	e.next.members = with(e.next.members, i, found, m)
 }

@@ -131,6 +131,7 @@ func (e *edit) dropMember(m *clusterpb.Member, forced bool) {
 		return
 	}
 	discount(e, kindMember, e.next.members[i])
+	e.differ("member", m.GetName(), memberFacts(m), nil)
 	e.next.members = without(e.next.members, i)
 
 	gone := &clusterpb.RemovedMember{

@@ -1,9 +1,7 @@
 package cluster
 
 import (
-	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/muster-metrics/muster/proto/clusterpb"
 	"github.com/muster-metrics/muster/ring"
@@ -42,9 +40,9 @@ func (e *edit) putRing(c *clusterpb.PutRing) (uint64, *clusterpb.Refusal) {
 	}
 	e.changed.Rings = true
 	if old == nil {
-		e.note("ring created", c.GetName(), ringText(c))
+		e.note("ring created", c.GetName(), "")
 	} else {
-		e.note("ring changed", c.GetName(), ringText(c))
+		e.note("ring changed", c.GetName(), "")
 	}
 	return e.rev, nil
 }
@@ -54,17 +52,6 @@ func ringVersion(r *Ring) uint64 {
 		return 0
 	}
 	return r.Spec.GetVersion()
-}
-
-func ringText(c *clusterpb.PutRing) string {
-	list := func(names []string, none string) string {
-		if len(names) == 0 {
-			return none
-		}
-		return strings.Join(names, ",")
-	}
-	return fmt.Sprintf("replication factor %d, quorum %s, nodes %s, tenants %s", c.GetReplicationFactor(),
-		modeOf(c.GetWriteQuorum()), list(c.GetNodes(), "all"), list(c.GetTenants(), "the rest"))
 }
 
 func (e *edit) checkRing(c *clusterpb.PutRing) *clusterpb.Refusal {
@@ -242,12 +229,30 @@ func (e *edit) checkHoused(gone *Ring) *clusterpb.Refusal {
 // setRing puts the ring into the state, in the place of one with its id. Its
 // hash is computed here, once for each change.
 func (e *edit) setRing(r *Ring) {
-	r.sum = sumOf(kindRing, r.record())
 	i, found := findRing(e.next.rings, r.Spec.GetId())
+	var old *clusterpb.Ring
 	if found {
+		old = e.next.rings[i].Spec
 		e.next.sum -= e.next.rings[i].sum
 	}
+	if r.Spec.GetVersion() == e.rev { // then this change has made the spec
+		e.stampRing(r.Spec, old)
+	}
+	r.sum = sumOf(kindRing, r.record())
 	e.next.sum += r.sum
 	e.next.rings = with(e.next.rings, i, found, r)
 	e.next.claims = claimsOf(e.next.rings)
+}
+
+// stampRing writes onto a ring that an operator has changed who that was.
+func (e *edit) stampRing(r, old *clusterpb.Ring) {
+	r.ChangedMs, r.ChangedBy = e.now, e.by()
+	if r.GetId() == e.rev {
+		r.CreatedMs, r.CreatedBy = r.GetChangedMs(), r.GetChangedBy()
+	}
+	after := ringFacts(r)
+	if r.GetDeleted() != 0 {
+		after = nil
+	}
+	e.differ("ring", r.GetName(), ringFacts(old), after)
 }

@@ -30,6 +30,8 @@ func (e *edit) putSettings(c *clusterpb.PutSettings) (uint64, *clusterpb.Refusal
 		return 0, r
 	}
 	next.Version = e.rev
+	next.ChangedMs, next.ChangedBy = e.now, e.by()
+	e.differ("settings", "", settingsFacts(old), settingsFacts(next))
 	discount(e, kindSettings, old)
 	count(e, kindSettings, next)
 	e.next.settings = next

@@ -36,7 +36,7 @@ func (e *edit) putTenant(c *clusterpb.PutTenant) (uint64, *clusterpb.Refusal) {
 	next.State, next.Spec, next.Version = c.GetState(), specOf(c.GetSpec()), e.rev
 	e.setTenant(next)
 	e.widen(e.next.TenantConfig(next).window())
-	e.note("tenant changed", next.GetId(), stateText(next.GetState()))
+	e.note("tenant changed", next.GetId(), "")
 	return e.rev, nil
 }
 
@@ -51,7 +51,7 @@ func (e *edit) createTenant(c *clusterpb.PutTenant) (uint64, *clusterpb.Refusal)
 	detail := "by its first write"
 	if !c.GetAutomatic() {
 		t.State, t.Spec = c.GetState(), specOf(c.GetSpec())
-		detail = stateText(t.GetState())
+		detail = ""
 	}
 	e.next.tombstones = drop(e, e.next.tombstones, []byte(c.GetId()), kindTombstone)
 	e.setTenant(t)
@@ -85,6 +85,7 @@ func (e *edit) deleteTenant(c *clusterpb.DeleteTenant) (uint64, *clusterpb.Refus
 		e.next.tenantHashes, _, _ = e.next.tenantHashes.Delete(tok.GetHash())
 	}
 	e.next.tenants = drop(e, e.next.tenants, []byte(t.GetId()), kindTenant)
+	e.differ("tenant", t.GetId(), tenantFacts(t), nil)
 	ts := &clusterpb.Tombstone{Tenant: t.GetId(), Incarnation: t.GetIncarnation(), Revision: e.rev, TimeMs: e.now}
 	e.next.tombstones = insert(e, e.next.tombstones, []byte(ts.Tenant), kindTombstone, ts)
 	e.changed.touch(t.GetId())
@@ -153,7 +154,13 @@ func (e *edit) tenant(field, id string) (*clusterpb.Tenant, *clusterpb.Refusal) 
 	return t, nil
 }
 
+// setTenant puts a tenant that this change has made into the state.
 func (e *edit) setTenant(t *clusterpb.Tenant) {
+	t.ChangedMs, t.ChangedBy = e.now, e.by()
+	if t.GetIncarnation() == e.rev {
+		t.CreatedMs, t.CreatedBy = t.GetChangedMs(), t.GetChangedBy()
+	}
+	e.differ("tenant", t.GetId(), tenantFacts(e.next.Tenant(t.GetId())), tenantFacts(t))
 	e.next.tenants = insert(e, e.next.tenants, []byte(t.GetId()), kindTenant, t)
 	e.changed.touch(t.GetId())
 }
@@ -179,21 +186,22 @@ func checkTenantState(s clusterpb.TenantState) *clusterpb.Refusal {
 	return invalid("state", "state %d: want active or suspended", s)
 }
 
-// checkSpec wants every field that is there to be possible; prefix is what the
-// admin API writes before the fields' names.
-func checkSpec(prefix string, s *clusterpb.TenantSpec) *clusterpb.Refusal {
+// specField is a field of a tenant's spec, by the name that the admin API gives it.
+type specField struct {
+	name  string
+	value *int64
+	most  int64
+}
+
+func specFields(s *clusterpb.TenantSpec) []specField {
 	if s == nil {
-		return nil
+		s = &clusterpb.TenantSpec{}
 	}
 	l := s.GetLimits()
 	if l == nil {
 		l = &clusterpb.Limits{}
 	}
-	for _, f := range []struct {
-		name  string
-		value *int64
-		most  int64
-	}{
+	return []specField{
 		{"retention", s.RetentionMs, maxRetention},
 		{"out_of_order_window", s.OutOfOrderWindowMs, maxWindow},
 		{"future_window", s.FutureWindowMs, maxWindow},
@@ -208,7 +216,13 @@ func checkSpec(prefix string, s *clusterpb.TenantSpec) *clusterpb.Refusal {
 		{"limits.label_name_length", l.LabelNameLength, maxLimit},
 		{"limits.label_value_length", l.LabelValueLength, maxLimit},
 		{"limits.exemplars", l.Exemplars, maxLimit},
-	} {
+	}
+}
+
+// checkSpec wants every field that is there to be possible; prefix is what the
+// admin API writes before the fields' names.
+func checkSpec(prefix string, s *clusterpb.TenantSpec) *clusterpb.Refusal {
+	for _, f := range specFields(s) {
 		switch {
 		case f.value == nil:
 		case *f.value < 0:

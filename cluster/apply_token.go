@@ -17,7 +17,7 @@ func (e *edit) createToken(c *clusterpb.CreateToken) (uint64, *clusterpb.Refusal
 	if r := e.addToken(c.GetToken()); r != nil {
 		return 0, r
 	}
-	e.note("token created", id, roleText(c.GetToken().GetRole()))
+	e.note("token created", id, "")
 	return e.rev, nil
 }
 
@@ -43,7 +43,7 @@ func (e *edit) addToken(t *clusterpb.Token) *clusterpb.Refusal {
 	}
 	e.setToken(&clusterpb.Token{
 		Id: t.GetId(), Role: t.GetRole(), Hash: bytes.Clone(t.GetHash()),
-		CreatedMs: e.now, ExpiresMs: t.GetExpiresMs(), Version: e.rev,
+		CreatedMs: e.now, CreatedBy: e.by(), ExpiresMs: t.GetExpiresMs(), Version: e.rev,
 	})
 	return nil
 }
@@ -103,11 +103,13 @@ func (e *edit) revokeToken(c *clusterpb.RevokeToken) (uint64, *clusterpb.Refusal
 		return 0, notFound("there is no token %s: `muster token list` lists them", quote(c.GetId()))
 	}
 	e.dropToken(t)
-	e.note("token revoked", t.GetId(), roleText(t.GetRole()))
+	e.differ("token", t.GetId(), tokenFacts(t), nil)
+	e.note("token revoked", t.GetId(), "")
 	return 0, nil
 }
 
 func (e *edit) setToken(t *clusterpb.Token) {
+	e.differ("token", t.GetId(), tokenFacts(e.next.Token(t.GetId())), tokenFacts(t))
 	e.next.tokens = insert(e, e.next.tokens, []byte(t.GetId()), kindToken, t)
 	e.next.tokenHashes, _, _ = e.next.tokenHashes.Insert(t.GetHash(), t.GetId())
 	e.changed.Tokens = true

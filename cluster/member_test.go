@@ -103,8 +103,8 @@ func TestUpdateMember(t *testing.T) {
 	if m := h.state.Member("n1"); m.GetWeight() != 250 || m.GetZone() != "b" || m.GetHttpAddress() != "n1:10902" || m.GetAddress() != "n1:19391" {
 		t.Fatalf("member %v", m)
 	}
-	if d := h.state.Events(h.rev - 1)[0].GetDetail(); d != "weight 100 -> 250; zone z1 -> b; http  -> n1:10902" {
-		t.Fatalf("the event says %q", d)
+	if got := changeTexts(h.state.Event(h.rev)); got != "weight 100 -> 250; zone z1 -> b; http_address=n1:10902" {
+		t.Fatalf("the event says %q", got)
 	}
 	h.refused(clusterpb.Refusal_INVALID, "weight", &clusterpb.UpdateMember{Name: "n1", Weight: ref(uint32(0))})
 	h.refused(clusterpb.Refusal_INVALID, "zone", &clusterpb.UpdateMember{Name: "n1", Zone: ref("a b")})

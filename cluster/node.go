@@ -88,6 +88,7 @@ func New(cfg Config) (*Node, error) {
 	n.disk = newDisk(n.raftDir(), n.cfg.Ballast)
 	n.peers = openPeers(n.raftPath("peers.json"))
 	n.fsm.Watch(n.follow)
+	n.fsm.Watch(n.logChange)
 	if err := n.register(); err != nil {
 		n.end()
 		return nil, err

@@ -24,8 +24,14 @@ func (s *State) request(id []byte) *clusterpb.Request {
 	return r
 }
 
-// resultOf is the answer to a request that is asked again.
-func resultOf(r *clusterpb.Request) Result {
+// resultOf is the answer to a request that is asked again. An id that was used
+// for something else before is refused: whoever sends it would take the other
+// one's answer for its own.
+func resultOf(r *clusterpb.Request, again *clusterpb.Command) Result {
+	if a, b := r.GetDigest(), again.GetRequestDigest(); a != 0 && b != 0 && a != b {
+		return Result{Revision: r.GetRevision(), Refusal: invalid("Muster-Request-Id",
+			"this request id was used for another change, at revision %d: each change has an id of its own", r.GetRevision())}
+	}
 	res := Result{Version: r.GetVersion(), Revision: r.GetRevision()}
 	if kind := clusterpb.Refusal_Kind(r.GetRefusalKind()); kind != clusterpb.Refusal_NONE {
 		res.Refusal = &clusterpb.Refusal{Kind: kind, Message: r.GetRefusal(), Field: r.GetRefusalField()}
@@ -53,6 +59,7 @@ func (e *edit) remember(version uint64, refusal *clusterpb.Refusal) {
 	r := &clusterpb.Request{
 		Id: bytes.Clone(id), Revision: e.rev, TimeMs: e.now, Version: version,
 		Refusal: refusal.GetMessage(), RefusalKind: uint32(refusal.GetKind()), RefusalField: refusal.GetField(),
+		Digest: e.cmd.GetRequestDigest(),
 	}
 	e.next.requests = insert(e, e.next.requests, r.Id, kindRequest, r)
 	e.next.answered, _, _ = e.next.answered.Insert(numberKey(e.rev), r)

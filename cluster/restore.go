@@ -123,6 +123,7 @@ func (rd *restorer) add(rec *clusterpb.Record) error {
 		rd.tokenHashes.Insert(of.Token.GetHash(), of.Token.GetId())
 		return keyed(rd, rd.tokens, kindToken, []byte(of.Token.GetId()), of.Token)
 	case *clusterpb.Record_Event:
+		rd.next.eventBytes += of.Event.SizeVT()
 		return keyed(rd, rd.events, kindEvent, numberKey(of.Event.GetRevision()), of.Event)
 	case *clusterpb.Record_Request:
 		rd.answered.Insert(numberKey(of.Request.GetRevision()), of.Request)

@@ -33,9 +33,11 @@ type State struct {
 	tokens      *iradix.Tree[*clusterpb.Token] // by id
 	tokenHashes *iradix.Tree[string]           // hash -> token id; derived
 
-	events   *iradix.Tree[*clusterpb.Event]   // by revision
-	requests *iradix.Tree[*clusterpb.Request] // by request id
-	answered *iradix.Tree[*clusterpb.Request] // the same by revision; derived
+	events *iradix.Tree[*clusterpb.Event] // by revision
+	// eventBytes is how much memory they take, roughly; derived.
+	eventBytes int
+	requests   *iradix.Tree[*clusterpb.Request] // by request id
+	answered   *iradix.Tree[*clusterpb.Request] // the same by revision; derived
 }
 
 // Keys names what a change touched, for those who derive something from the

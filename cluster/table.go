@@ -17,6 +17,8 @@ func (r *Ring) record() *clusterpb.Ring {
 		ReplicationFactor: r.Spec.GetReplicationFactor(), WriteQuorum: r.Spec.GetWriteQuorum(),
 		Nodes: r.Spec.GetNodes(), Version: r.Spec.GetVersion(), Table: columnsOf(r.Table),
 		Deleted: r.Spec.GetDeleted(), DeletedTimeMs: r.Spec.GetDeletedTimeMs(),
+		ChangedMs: r.Spec.GetChangedMs(), ChangedBy: r.Spec.GetChangedBy(),
+		CreatedMs: r.Spec.GetCreatedMs(), CreatedBy: r.Spec.GetCreatedBy(),
 	}
 }
 

@@ -37,6 +37,9 @@ type Command struct {
 	Source string `protobuf:"bytes,4,opt,name=source,proto3" json:"source,omitempty"`
 	// Leader's clock, Unix milliseconds.
 	TimeMs int64 `protobuf:"varint,5,opt,name=time_ms,json=timeMs,proto3" json:"time_ms,omitempty"`
+	// Of the whole request, so that its id is not taken for another one's; 0: no
+	// matter.
+	RequestDigest uint64 `protobuf:"varint,47,opt,name=request_digest,json=requestDigest,proto3" json:"request_digest,omitempty"`
 	// Types that are valid to be assigned to Change:
 	//
 	//	*Command_Init
@@ -130,6 +133,13 @@ func (x *Command) GetSource() string {
 func (x *Command) GetTimeMs() int64 {
 	if x != nil {
 		return x.TimeMs
+	}
+	return 0
+}
+
+func (x *Command) GetRequestDigest() uint64 {
+	if x != nil {
+		return x.RequestDigest
 	}
 	return 0
 }
@@ -2399,14 +2409,15 @@ var File_clusterpb_command_proto protoreflect.FileDescriptor
 
 const file_clusterpb_command_proto_rawDesc = "" +
 	"\n" +
-	"\x17clusterpb/command.proto\x12\x11muster.cluster.v1\x1a\x15clusterpb/state.proto\"\x88\x0f\n" +
+	"\x17clusterpb/command.proto\x12\x11muster.cluster.v1\x1a\x15clusterpb/state.proto\"\xaf\x0f\n" +
 	"\aCommand\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\fR\trequestId\x12.\n" +
 	"\x10expected_version\x18\x02 \x01(\x03H\x01R\x0fexpectedVersion\x88\x01\x01\x12\x14\n" +
 	"\x05actor\x18\x03 \x01(\tR\x05actor\x12\x16\n" +
 	"\x06source\x18\x04 \x01(\tR\x06source\x12\x17\n" +
-	"\atime_ms\x18\x05 \x01(\x03R\x06timeMs\x124\n" +
+	"\atime_ms\x18\x05 \x01(\x03R\x06timeMs\x12%\n" +
+	"\x0erequest_digest\x18/ \x01(\x04R\rrequestDigest\x124\n" +
 	"\x04init\x18\n" +
 	" \x01(\v2\x1e.muster.cluster.v1.InitClusterH\x00R\x04init\x12=\n" +
 	"\n" +

@@ -58,6 +58,13 @@ func (m *Command) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		}
 		i -= size
 	}
+	if m.RequestDigest != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.RequestDigest))
+		i--
+		dAtA[i] = 0x2
+		i--
+		dAtA[i] = 0xf8
+	}
 	if m.TimeMs != 0 {
 		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.TimeMs))
 		i--
@@ -2505,6 +2512,9 @@ func (m *Command) SizeVT() (n int) {
 	if vtmsg, ok := m.Change.(interface{ SizeVT() int }); ok {
 		n += vtmsg.SizeVT()
 	}
+	if m.RequestDigest != 0 {
+		n += 2 + protohelpers.SizeOfVarint(uint64(m.RequestDigest))
+	}
 	n += len(m.unknownFields)
 	return n
 }
@@ -4558,6 +4568,25 @@ func (m *Command) UnmarshalVT(dAtA []byte) error {
 				m.Change = &Command_RevokeTenantToken{RevokeTenantToken: v}
 			}
 			iNdEx = postIndex
+		case 47:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field RequestDigest", wireType)
+			}
+			m.RequestDigest = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.RequestDigest |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
 		case 50:
 			if wireType != 2 {
 				return fmt.Errorf("proto: wrong wireType = %d for field PutSettings", wireType)
@@ -10102,6 +10131,25 @@ func (m *Command) UnmarshalVTUnsafe(dAtA []byte) error {
 				m.Change = &Command_RevokeTenantToken{RevokeTenantToken: v}
 			}
 			iNdEx = postIndex
+		case 47:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field RequestDigest", wireType)
+			}
+			m.RequestDigest = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.RequestDigest |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
 		case 50:
 			if wireType != 2 {
 				return fmt.Errorf("proto: wrong wireType = %d for field PutSettings", wireType)

@@ -308,7 +308,10 @@ type Member struct {
 	Weighed uint64 `protobuf:"varint,21,opt,name=weighed,proto3" json:"weighed,omitempty"`
 	// Generation of its control state, a revision: a node that gave its log and
 	// its vote up is another server to Raft. 0: it never did.
-	Server        uint64 `protobuf:"varint,35,opt,name=server,proto3" json:"server,omitempty"`
+	Server uint64 `protobuf:"varint,35,opt,name=server,proto3" json:"server,omitempty"`
+	// When and by whom it was last changed (Unix milliseconds), for people.
+	ChangedMs     int64  `protobuf:"varint,45,opt,name=changed_ms,json=changedMs,proto3" json:"changed_ms,omitempty"`
+	ChangedBy     string `protobuf:"bytes,46,opt,name=changed_by,json=changedBy,proto3" json:"changed_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -453,6 +456,20 @@ func (x *Member) GetServer() uint64 {
 		return x.Server
 	}
 	return 0
+}
+
+func (x *Member) GetChangedMs() int64 {
+	if x != nil {
+		return x.ChangedMs
+	}
+	return 0
+}
+
+func (x *Member) GetChangedBy() string {
+	if x != nil {
+		return x.ChangedBy
+	}
+	return ""
 }
 
 // Departure is why and since when a member is on its way out.
@@ -795,6 +812,11 @@ type Ring struct {
 	// Revision at which it was deleted; its epochs stay until they expire.
 	Deleted       uint64 `protobuf:"varint,9,opt,name=deleted,proto3" json:"deleted,omitempty"`
 	DeletedTimeMs int64  `protobuf:"varint,10,opt,name=deleted_time_ms,json=deletedTimeMs,proto3" json:"deleted_time_ms,omitempty"`
+	// When and by whom it was last changed (Unix milliseconds), for people.
+	ChangedMs     int64  `protobuf:"varint,45,opt,name=changed_ms,json=changedMs,proto3" json:"changed_ms,omitempty"`
+	ChangedBy     string `protobuf:"bytes,46,opt,name=changed_by,json=changedBy,proto3" json:"changed_by,omitempty"`
+	CreatedMs     int64  `protobuf:"varint,47,opt,name=created_ms,json=createdMs,proto3" json:"created_ms,omitempty"`
+	CreatedBy     string `protobuf:"bytes,48,opt,name=created_by,json=createdBy,proto3" json:"created_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -897,6 +919,34 @@ func (x *Ring) GetDeletedTimeMs() int64 {
 		return x.DeletedTimeMs
 	}
 	return 0
+}
+
+func (x *Ring) GetChangedMs() int64 {
+	if x != nil {
+		return x.ChangedMs
+	}
+	return 0
+}
+
+func (x *Ring) GetChangedBy() string {
+	if x != nil {
+		return x.ChangedBy
+	}
+	return ""
+}
+
+func (x *Ring) GetCreatedMs() int64 {
+	if x != nil {
+		return x.CreatedMs
+	}
+	return 0
+}
+
+func (x *Ring) GetCreatedBy() string {
+	if x != nil {
+		return x.CreatedBy
+	}
+	return ""
 }
 
 // Table is a ring's slot table with its recent past, in columns: slot i has
@@ -1114,9 +1164,14 @@ type Tenant struct {
 	Spec    *TenantSpec `protobuf:"bytes,4,opt,name=spec,proto3" json:"spec,omitempty"`
 	Version uint64      `protobuf:"varint,5,opt,name=version,proto3" json:"version,omitempty"`
 	// The ring it is routed to now, and earlier ones that still matter.
-	Route         *Route         `protobuf:"bytes,6,opt,name=route,proto3" json:"route,omitempty"`
-	PastRoutes    []*Route       `protobuf:"bytes,7,rep,name=past_routes,json=pastRoutes,proto3" json:"past_routes,omitempty"`
-	Tokens        []*TenantToken `protobuf:"bytes,8,rep,name=tokens,proto3" json:"tokens,omitempty"`
+	Route      *Route         `protobuf:"bytes,6,opt,name=route,proto3" json:"route,omitempty"`
+	PastRoutes []*Route       `protobuf:"bytes,7,rep,name=past_routes,json=pastRoutes,proto3" json:"past_routes,omitempty"`
+	Tokens     []*TenantToken `protobuf:"bytes,8,rep,name=tokens,proto3" json:"tokens,omitempty"`
+	// When and by whom it was last changed (Unix milliseconds), for people.
+	ChangedMs     int64  `protobuf:"varint,45,opt,name=changed_ms,json=changedMs,proto3" json:"changed_ms,omitempty"`
+	ChangedBy     string `protobuf:"bytes,46,opt,name=changed_by,json=changedBy,proto3" json:"changed_by,omitempty"`
+	CreatedMs     int64  `protobuf:"varint,47,opt,name=created_ms,json=createdMs,proto3" json:"created_ms,omitempty"`
+	CreatedBy     string `protobuf:"bytes,48,opt,name=created_by,json=createdBy,proto3" json:"created_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1205,6 +1260,34 @@ func (x *Tenant) GetTokens() []*TenantToken {
 		return x.Tokens
 	}
 	return nil
+}
+
+func (x *Tenant) GetChangedMs() int64 {
+	if x != nil {
+		return x.ChangedMs
+	}
+	return 0
+}
+
+func (x *Tenant) GetChangedBy() string {
+	if x != nil {
+		return x.ChangedBy
+	}
+	return ""
+}
+
+func (x *Tenant) GetCreatedMs() int64 {
+	if x != nil {
+		return x.CreatedMs
+	}
+	return 0
+}
+
+func (x *Tenant) GetCreatedBy() string {
+	if x != nil {
+		return x.CreatedBy
+	}
+	return ""
 }
 
 type TenantSpec struct {
@@ -1623,8 +1706,11 @@ type Settings struct {
 	Version                uint64                 `protobuf:"varint,11,opt,name=version,proto3" json:"version,omitempty"`
 	TenantCertificateField string                 `protobuf:"bytes,12,opt,name=tenant_certificate_field,json=tenantCertificateField,proto3" json:"tenant_certificate_field,omitempty"`
 	SplitTenantLabel       string                 `protobuf:"bytes,13,opt,name=split_tenant_label,json=splitTenantLabel,proto3" json:"split_tenant_label,omitempty"`
-	unknownFields          protoimpl.UnknownFields
-	sizeCache              protoimpl.SizeCache
+	// When and by whom it was last changed (Unix milliseconds), for people.
+	ChangedMs     int64  `protobuf:"varint,45,opt,name=changed_ms,json=changedMs,proto3" json:"changed_ms,omitempty"`
+	ChangedBy     string `protobuf:"bytes,46,opt,name=changed_by,json=changedBy,proto3" json:"changed_by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Settings) Reset() {
@@ -1748,6 +1834,20 @@ func (x *Settings) GetSplitTenantLabel() string {
 	return ""
 }
 
+func (x *Settings) GetChangedMs() int64 {
+	if x != nil {
+		return x.ChangedMs
+	}
+	return 0
+}
+
+func (x *Settings) GetChangedBy() string {
+	if x != nil {
+		return x.ChangedBy
+	}
+	return ""
+}
+
 // Token lets somebody in: a node that joins, or a person.
 type Token struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1758,9 +1858,11 @@ type Token struct {
 	CreatedMs int64  `protobuf:"varint,4,opt,name=created_ms,json=createdMs,proto3" json:"created_ms,omitempty"`
 	ExpiresMs int64  `protobuf:"varint,5,opt,name=expires_ms,json=expiresMs,proto3" json:"expires_ms,omitempty"`
 	// A node token is bound by its first use.
-	BoundName     string `protobuf:"bytes,6,opt,name=bound_name,json=boundName,proto3" json:"bound_name,omitempty"`
-	BoundKeyHash  []byte `protobuf:"bytes,7,opt,name=bound_key_hash,json=boundKeyHash,proto3" json:"bound_key_hash,omitempty"`
-	Version       uint64 `protobuf:"varint,8,opt,name=version,proto3" json:"version,omitempty"`
+	BoundName    string `protobuf:"bytes,6,opt,name=bound_name,json=boundName,proto3" json:"bound_name,omitempty"`
+	BoundKeyHash []byte `protobuf:"bytes,7,opt,name=bound_key_hash,json=boundKeyHash,proto3" json:"bound_key_hash,omitempty"`
+	Version      uint64 `protobuf:"varint,8,opt,name=version,proto3" json:"version,omitempty"`
+	// Who made it, for people.
+	CreatedBy     string `protobuf:"bytes,48,opt,name=created_by,json=createdBy,proto3" json:"created_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1851,6 +1953,13 @@ func (x *Token) GetVersion() uint64 {
 	return 0
 }
 
+func (x *Token) GetCreatedBy() string {
+	if x != nil {
+		return x.CreatedBy
+	}
+	return ""
+}
+
 // Event is one change, for people.
 type Event struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
@@ -1859,9 +1968,11 @@ type Event struct {
 	Actor    string                 `protobuf:"bytes,3,opt,name=actor,proto3" json:"actor,omitempty"`
 	Source   string                 `protobuf:"bytes,4,opt,name=source,proto3" json:"source,omitempty"`
 	// What happened, in a verb and an object: "tenant created", "member removed".
-	Action        string `protobuf:"bytes,5,opt,name=action,proto3" json:"action,omitempty"`
-	Object        string `protobuf:"bytes,6,opt,name=object,proto3" json:"object,omitempty"`
-	Detail        string `protobuf:"bytes,7,opt,name=detail,proto3" json:"detail,omitempty"`
+	Action string `protobuf:"bytes,5,opt,name=action,proto3" json:"action,omitempty"`
+	Object string `protobuf:"bytes,6,opt,name=object,proto3" json:"object,omitempty"`
+	Detail string `protobuf:"bytes,7,opt,name=detail,proto3" json:"detail,omitempty"`
+	// What of the objects was changed, without any secret.
+	Changes       []*FieldChange `protobuf:"bytes,45,rep,name=changes,proto3" json:"changes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1945,6 +2056,74 @@ func (x *Event) GetDetail() string {
 	return ""
 }
 
+func (x *Event) GetChanges() []*FieldChange {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
+// FieldChange is a field of an object before and after; "" is no value.
+type FieldChange struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Field         string                 `protobuf:"bytes,1,opt,name=field,proto3" json:"field,omitempty"`
+	Before        string                 `protobuf:"bytes,2,opt,name=before,proto3" json:"before,omitempty"`
+	After         string                 `protobuf:"bytes,3,opt,name=after,proto3" json:"after,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FieldChange) Reset() {
+	*x = FieldChange{}
+	mi := &file_clusterpb_state_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FieldChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FieldChange) ProtoMessage() {}
+
+func (x *FieldChange) ProtoReflect() protoreflect.Message {
+	mi := &file_clusterpb_state_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FieldChange.ProtoReflect.Descriptor instead.
+func (*FieldChange) Descriptor() ([]byte, []int) {
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *FieldChange) GetField() string {
+	if x != nil {
+		return x.Field
+	}
+	return ""
+}
+
+func (x *FieldChange) GetBefore() string {
+	if x != nil {
+		return x.Before
+	}
+	return ""
+}
+
+func (x *FieldChange) GetAfter() string {
+	if x != nil {
+		return x.After
+	}
+	return ""
+}
+
 // Request remembers an answered request id for ten minutes.
 type Request struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
@@ -1954,16 +2133,18 @@ type Request struct {
 	// Empty: it was applied; otherwise the refusal's text.
 	Refusal string `protobuf:"bytes,4,opt,name=refusal,proto3" json:"refusal,omitempty"`
 	// Version of the object it wrote.
-	Version       uint64 `protobuf:"varint,5,opt,name=version,proto3" json:"version,omitempty"`
-	RefusalKind   uint32 `protobuf:"varint,6,opt,name=refusal_kind,json=refusalKind,proto3" json:"refusal_kind,omitempty"`
-	RefusalField  string `protobuf:"bytes,7,opt,name=refusal_field,json=refusalField,proto3" json:"refusal_field,omitempty"`
+	Version      uint64 `protobuf:"varint,5,opt,name=version,proto3" json:"version,omitempty"`
+	RefusalKind  uint32 `protobuf:"varint,6,opt,name=refusal_kind,json=refusalKind,proto3" json:"refusal_kind,omitempty"`
+	RefusalField string `protobuf:"bytes,7,opt,name=refusal_field,json=refusalField,proto3" json:"refusal_field,omitempty"`
+	// Command.request_digest of the request it was.
+	Digest        uint64 `protobuf:"varint,45,opt,name=digest,proto3" json:"digest,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Request) Reset() {
 	*x = Request{}
-	mi := &file_clusterpb_state_proto_msgTypes[16]
+	mi := &file_clusterpb_state_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1975,7 +2156,7 @@ func (x *Request) String() string {
 func (*Request) ProtoMessage() {}
 
 func (x *Request) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[16]
+	mi := &file_clusterpb_state_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1988,7 +2169,7 @@ func (x *Request) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Request.ProtoReflect.Descriptor instead.
 func (*Request) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{16}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Request) GetId() []byte {
@@ -2040,6 +2221,13 @@ func (x *Request) GetRefusalField() string {
 	return ""
 }
 
+func (x *Request) GetDigest() uint64 {
+	if x != nil {
+		return x.Digest
+	}
+	return 0
+}
+
 type Cluster struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -2063,7 +2251,7 @@ type Cluster struct {
 
 func (x *Cluster) Reset() {
 	*x = Cluster{}
-	mi := &file_clusterpb_state_proto_msgTypes[17]
+	mi := &file_clusterpb_state_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2075,7 +2263,7 @@ func (x *Cluster) String() string {
 func (*Cluster) ProtoMessage() {}
 
 func (x *Cluster) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[17]
+	mi := &file_clusterpb_state_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2088,7 +2276,7 @@ func (x *Cluster) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cluster.ProtoReflect.Descriptor instead.
 func (*Cluster) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{17}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Cluster) GetName() string {
@@ -2160,7 +2348,7 @@ type LostHistory struct {
 
 func (x *LostHistory) Reset() {
 	*x = LostHistory{}
-	mi := &file_clusterpb_state_proto_msgTypes[18]
+	mi := &file_clusterpb_state_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2172,7 +2360,7 @@ func (x *LostHistory) String() string {
 func (*LostHistory) ProtoMessage() {}
 
 func (x *LostHistory) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[18]
+	mi := &file_clusterpb_state_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2185,7 +2373,7 @@ func (x *LostHistory) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LostHistory.ProtoReflect.Descriptor instead.
 func (*LostHistory) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{18}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *LostHistory) GetAfter() uint64 {
@@ -2235,7 +2423,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_clusterpb_state_proto_msgTypes[19]
+	mi := &file_clusterpb_state_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2247,7 +2435,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[19]
+	mi := &file_clusterpb_state_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2260,7 +2448,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{19}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Record) GetOf() isRecord_Of {
@@ -2480,7 +2668,7 @@ type SnapshotHeader struct {
 
 func (x *SnapshotHeader) Reset() {
 	*x = SnapshotHeader{}
-	mi := &file_clusterpb_state_proto_msgTypes[20]
+	mi := &file_clusterpb_state_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2492,7 +2680,7 @@ func (x *SnapshotHeader) String() string {
 func (*SnapshotHeader) ProtoMessage() {}
 
 func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[20]
+	mi := &file_clusterpb_state_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2505,7 +2693,7 @@ func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
 func (*SnapshotHeader) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{20}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *SnapshotHeader) GetFormat() uint32 {
@@ -2533,7 +2721,7 @@ type SnapshotFooter struct {
 
 func (x *SnapshotFooter) Reset() {
 	*x = SnapshotFooter{}
-	mi := &file_clusterpb_state_proto_msgTypes[21]
+	mi := &file_clusterpb_state_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2545,7 +2733,7 @@ func (x *SnapshotFooter) String() string {
 func (*SnapshotFooter) ProtoMessage() {}
 
 func (x *SnapshotFooter) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[21]
+	mi := &file_clusterpb_state_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2558,7 +2746,7 @@ func (x *SnapshotFooter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotFooter.ProtoReflect.Descriptor instead.
 func (*SnapshotFooter) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{21}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *SnapshotFooter) GetRecords() uint64 {
@@ -2579,7 +2767,7 @@ var File_clusterpb_state_proto protoreflect.FileDescriptor
 
 const file_clusterpb_state_proto_rawDesc = "" +
 	"\n" +
-	"\x15clusterpb/state.proto\x12\x11muster.cluster.v1\"\xfe\x03\n" +
+	"\x15clusterpb/state.proto\x12\x11muster.cluster.v1\"\xbc\x04\n" +
 	"\x06Member\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x18\n" +
@@ -2597,7 +2785,11 @@ const file_clusterpb_state_proto_rawDesc = "" +
 	"\rstore_address\x18\r \x01(\tR\fstoreAddress\x12:\n" +
 	"\tdeparture\x18\x14 \x01(\v2\x1c.muster.cluster.v1.DepartureR\tdeparture\x12\x18\n" +
 	"\aweighed\x18\x15 \x01(\x04R\aweighed\x12\x16\n" +
-	"\x06server\x18# \x01(\x04R\x06server\"\x9e\x01\n" +
+	"\x06server\x18# \x01(\x04R\x06server\x12\x1d\n" +
+	"\n" +
+	"changed_ms\x18- \x01(\x03R\tchangedMs\x12\x1d\n" +
+	"\n" +
+	"changed_by\x18. \x01(\tR\tchangedBy\"\x9e\x01\n" +
 	"\tDeparture\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12\x19\n" +
 	"\bsince_ms\x18\x02 \x01(\x03R\asinceMs\x12\x16\n" +
@@ -2629,7 +2821,7 @@ const file_clusterpb_state_proto_rawDesc = "" +
 	"lost_actor\x18\x1e \x01(\tR\tlostActor\x12\x1f\n" +
 	"\vreplaced_by\x18\x1f \x01(\rR\n" +
 	"replacedBy\x12\x18\n" +
-	"\aawaited\x18# \x01(\x04R\aawaited\"\xd8\x02\n" +
+	"\aawaited\x18# \x01(\x04R\aawaited\"\xd4\x03\n" +
 	"\x04Ring\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\x04R\x02id\x12\x18\n" +
@@ -2641,7 +2833,15 @@ const file_clusterpb_state_proto_rawDesc = "" +
 	"\x05table\x18\b \x01(\v2\x18.muster.cluster.v1.TableR\x05table\x12\x18\n" +
 	"\adeleted\x18\t \x01(\x04R\adeleted\x12&\n" +
 	"\x0fdeleted_time_ms\x18\n" +
-	" \x01(\x03R\rdeletedTimeMs\"\xcc\x01\n" +
+	" \x01(\x03R\rdeletedTimeMs\x12\x1d\n" +
+	"\n" +
+	"changed_ms\x18- \x01(\x03R\tchangedMs\x12\x1d\n" +
+	"\n" +
+	"changed_by\x18. \x01(\tR\tchangedBy\x12\x1d\n" +
+	"\n" +
+	"created_ms\x18/ \x01(\x03R\tcreatedMs\x12\x1d\n" +
+	"\n" +
+	"created_by\x180 \x01(\tR\tcreatedBy\"\xcc\x01\n" +
 	"\x05Table\x12\x14\n" +
 	"\x05slots\x18\x01 \x01(\rR\x05slots\x12\x14\n" +
 	"\x05width\x18\x02 \x01(\rR\x05width\x12\x1a\n" +
@@ -2659,7 +2859,7 @@ const file_clusterpb_state_proto_rawDesc = "" +
 	"\bbegin_ms\x18\x06 \x01(\x03R\abeginMs\x12\x15\n" +
 	"\x06end_ms\x18\a \x01(\x03R\x05endMs\x12\x16\n" +
 	"\x06closed\x18\b \x01(\x04R\x06closed\x12\x1b\n" +
-	"\tclosed_ms\x18\t \x01(\x03R\bclosedMs\"\xe0\x02\n" +
+	"\tclosed_ms\x18\t \x01(\x03R\bclosedMs\"\xdc\x03\n" +
 	"\x06Tenant\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x124\n" +
@@ -2669,7 +2869,15 @@ const file_clusterpb_state_proto_rawDesc = "" +
 	"\x05route\x18\x06 \x01(\v2\x18.muster.cluster.v1.RouteR\x05route\x129\n" +
 	"\vpast_routes\x18\a \x03(\v2\x18.muster.cluster.v1.RouteR\n" +
 	"pastRoutes\x126\n" +
-	"\x06tokens\x18\b \x03(\v2\x1e.muster.cluster.v1.TenantTokenR\x06tokens\"\x90\x02\n" +
+	"\x06tokens\x18\b \x03(\v2\x1e.muster.cluster.v1.TenantTokenR\x06tokens\x12\x1d\n" +
+	"\n" +
+	"changed_ms\x18- \x01(\x03R\tchangedMs\x12\x1d\n" +
+	"\n" +
+	"changed_by\x18. \x01(\tR\tchangedBy\x12\x1d\n" +
+	"\n" +
+	"created_ms\x18/ \x01(\x03R\tcreatedMs\x12\x1d\n" +
+	"\n" +
+	"created_by\x180 \x01(\tR\tcreatedBy\"\x90\x02\n" +
 	"\n" +
 	"TenantSpec\x12&\n" +
 	"\fretention_ms\x18\x01 \x01(\x03H\x00R\vretentionMs\x88\x01\x01\x127\n" +
@@ -2720,7 +2928,7 @@ const file_clusterpb_state_proto_rawDesc = "" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x1a\n" +
 	"\brevision\x18\x03 \x01(\x04R\brevision\x12\x17\n" +
-	"\atime_ms\x18\x04 \x01(\x03R\x06timeMs\"\xcf\x04\n" +
+	"\atime_ms\x18\x04 \x01(\x03R\x06timeMs\"\x8d\x05\n" +
 	"\bSettings\x12%\n" +
 	"\x0edefault_tenant\x18\x01 \x01(\tR\rdefaultTenant\x12!\n" +
 	"\ftenant_label\x18\x02 \x01(\tR\vtenantLabel\x12#\n" +
@@ -2737,7 +2945,11 @@ const file_clusterpb_state_proto_rawDesc = "" +
 	" \x01(\x03R\x13moveSeriesPerSecond\x12\x18\n" +
 	"\aversion\x18\v \x01(\x04R\aversion\x128\n" +
 	"\x18tenant_certificate_field\x18\f \x01(\tR\x16tenantCertificateField\x12,\n" +
-	"\x12split_tenant_label\x18\r \x01(\tR\x10splitTenantLabel\"\xfa\x01\n" +
+	"\x12split_tenant_label\x18\r \x01(\tR\x10splitTenantLabel\x12\x1d\n" +
+	"\n" +
+	"changed_ms\x18- \x01(\x03R\tchangedMs\x12\x1d\n" +
+	"\n" +
+	"changed_by\x18. \x01(\tR\tchangedBy\"\x99\x02\n" +
 	"\x05Token\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x120\n" +
 	"\x04role\x18\x02 \x01(\x0e2\x1c.muster.cluster.v1.TokenRoleR\x04role\x12\x12\n" +
@@ -2749,7 +2961,9 @@ const file_clusterpb_state_proto_rawDesc = "" +
 	"\n" +
 	"bound_name\x18\x06 \x01(\tR\tboundName\x12$\n" +
 	"\x0ebound_key_hash\x18\a \x01(\fR\fboundKeyHash\x12\x18\n" +
-	"\aversion\x18\b \x01(\x04R\aversion\"\xb2\x01\n" +
+	"\aversion\x18\b \x01(\x04R\aversion\x12\x1d\n" +
+	"\n" +
+	"created_by\x180 \x01(\tR\tcreatedBy\"\xec\x01\n" +
 	"\x05Event\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12\x17\n" +
 	"\atime_ms\x18\x02 \x01(\x03R\x06timeMs\x12\x14\n" +
@@ -2757,7 +2971,12 @@ const file_clusterpb_state_proto_rawDesc = "" +
 	"\x06source\x18\x04 \x01(\tR\x06source\x12\x16\n" +
 	"\x06action\x18\x05 \x01(\tR\x06action\x12\x16\n" +
 	"\x06object\x18\x06 \x01(\tR\x06object\x12\x16\n" +
-	"\x06detail\x18\a \x01(\tR\x06detail\"\xca\x01\n" +
+	"\x06detail\x18\a \x01(\tR\x06detail\x128\n" +
+	"\achanges\x18- \x03(\v2\x1e.muster.cluster.v1.FieldChangeR\achanges\"Q\n" +
+	"\vFieldChange\x12\x14\n" +
+	"\x05field\x18\x01 \x01(\tR\x05field\x12\x16\n" +
+	"\x06before\x18\x02 \x01(\tR\x06before\x12\x14\n" +
+	"\x05after\x18\x03 \x01(\tR\x05after\"\xe2\x01\n" +
 	"\aRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x04R\brevision\x12\x17\n" +
@@ -2765,7 +2984,8 @@ const file_clusterpb_state_proto_rawDesc = "" +
 	"\arefusal\x18\x04 \x01(\tR\arefusal\x12\x18\n" +
 	"\aversion\x18\x05 \x01(\x04R\aversion\x12!\n" +
 	"\frefusal_kind\x18\x06 \x01(\rR\vrefusalKind\x12#\n" +
-	"\rrefusal_field\x18\a \x01(\tR\frefusalField\"\xa3\x02\n" +
+	"\rrefusal_field\x18\a \x01(\tR\frefusalField\x12\x16\n" +
+	"\x06digest\x18- \x01(\x04R\x06digest\"\xa3\x02\n" +
 	"\aCluster\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12 \n" +
@@ -2844,7 +3064,7 @@ func file_clusterpb_state_proto_rawDescGZIP() []byte {
 }
 
 var file_clusterpb_state_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_clusterpb_state_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_clusterpb_state_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_clusterpb_state_proto_goTypes = []any{
 	(MemberState)(0),       // 0: muster.cluster.v1.MemberState
 	(WriteQuorum)(0),       // 1: muster.cluster.v1.WriteQuorum
@@ -2867,12 +3087,13 @@ var file_clusterpb_state_proto_goTypes = []any{
 	(*Settings)(nil),       // 18: muster.cluster.v1.Settings
 	(*Token)(nil),          // 19: muster.cluster.v1.Token
 	(*Event)(nil),          // 20: muster.cluster.v1.Event
-	(*Request)(nil),        // 21: muster.cluster.v1.Request
-	(*Cluster)(nil),        // 22: muster.cluster.v1.Cluster
-	(*LostHistory)(nil),    // 23: muster.cluster.v1.LostHistory
-	(*Record)(nil),         // 24: muster.cluster.v1.Record
-	(*SnapshotHeader)(nil), // 25: muster.cluster.v1.SnapshotHeader
-	(*SnapshotFooter)(nil), // 26: muster.cluster.v1.SnapshotFooter
+	(*FieldChange)(nil),    // 21: muster.cluster.v1.FieldChange
+	(*Request)(nil),        // 22: muster.cluster.v1.Request
+	(*Cluster)(nil),        // 23: muster.cluster.v1.Cluster
+	(*LostHistory)(nil),    // 24: muster.cluster.v1.LostHistory
+	(*Record)(nil),         // 25: muster.cluster.v1.Record
+	(*SnapshotHeader)(nil), // 26: muster.cluster.v1.SnapshotHeader
+	(*SnapshotFooter)(nil), // 27: muster.cluster.v1.SnapshotFooter
 }
 var file_clusterpb_state_proto_depIdxs = []int32{
 	0,  // 0: muster.cluster.v1.Member.state:type_name -> muster.cluster.v1.MemberState
@@ -2889,25 +3110,26 @@ var file_clusterpb_state_proto_depIdxs = []int32{
 	3,  // 11: muster.cluster.v1.Settings.tenant_auth:type_name -> muster.cluster.v1.TenantAuth
 	13, // 12: muster.cluster.v1.Settings.tenant_defaults:type_name -> muster.cluster.v1.TenantSpec
 	4,  // 13: muster.cluster.v1.Token.role:type_name -> muster.cluster.v1.TokenRole
-	23, // 14: muster.cluster.v1.Cluster.lost_history:type_name -> muster.cluster.v1.LostHistory
-	25, // 15: muster.cluster.v1.Record.header:type_name -> muster.cluster.v1.SnapshotHeader
-	22, // 16: muster.cluster.v1.Record.cluster:type_name -> muster.cluster.v1.Cluster
-	18, // 17: muster.cluster.v1.Record.settings:type_name -> muster.cluster.v1.Settings
-	5,  // 18: muster.cluster.v1.Record.member:type_name -> muster.cluster.v1.Member
-	7,  // 19: muster.cluster.v1.Record.removed:type_name -> muster.cluster.v1.RemovedMember
-	8,  // 20: muster.cluster.v1.Record.store:type_name -> muster.cluster.v1.Store
-	9,  // 21: muster.cluster.v1.Record.ring:type_name -> muster.cluster.v1.Ring
-	12, // 22: muster.cluster.v1.Record.tenant:type_name -> muster.cluster.v1.Tenant
-	17, // 23: muster.cluster.v1.Record.tombstone:type_name -> muster.cluster.v1.Tombstone
-	19, // 24: muster.cluster.v1.Record.token:type_name -> muster.cluster.v1.Token
-	20, // 25: muster.cluster.v1.Record.event:type_name -> muster.cluster.v1.Event
-	21, // 26: muster.cluster.v1.Record.request:type_name -> muster.cluster.v1.Request
-	26, // 27: muster.cluster.v1.Record.footer:type_name -> muster.cluster.v1.SnapshotFooter
-	28, // [28:28] is the sub-list for method output_type
-	28, // [28:28] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	21, // 14: muster.cluster.v1.Event.changes:type_name -> muster.cluster.v1.FieldChange
+	24, // 15: muster.cluster.v1.Cluster.lost_history:type_name -> muster.cluster.v1.LostHistory
+	26, // 16: muster.cluster.v1.Record.header:type_name -> muster.cluster.v1.SnapshotHeader
+	23, // 17: muster.cluster.v1.Record.cluster:type_name -> muster.cluster.v1.Cluster
+	18, // 18: muster.cluster.v1.Record.settings:type_name -> muster.cluster.v1.Settings
+	5,  // 19: muster.cluster.v1.Record.member:type_name -> muster.cluster.v1.Member
+	7,  // 20: muster.cluster.v1.Record.removed:type_name -> muster.cluster.v1.RemovedMember
+	8,  // 21: muster.cluster.v1.Record.store:type_name -> muster.cluster.v1.Store
+	9,  // 22: muster.cluster.v1.Record.ring:type_name -> muster.cluster.v1.Ring
+	12, // 23: muster.cluster.v1.Record.tenant:type_name -> muster.cluster.v1.Tenant
+	17, // 24: muster.cluster.v1.Record.tombstone:type_name -> muster.cluster.v1.Tombstone
+	19, // 25: muster.cluster.v1.Record.token:type_name -> muster.cluster.v1.Token
+	20, // 26: muster.cluster.v1.Record.event:type_name -> muster.cluster.v1.Event
+	22, // 27: muster.cluster.v1.Record.request:type_name -> muster.cluster.v1.Request
+	27, // 28: muster.cluster.v1.Record.footer:type_name -> muster.cluster.v1.SnapshotFooter
+	29, // [29:29] is the sub-list for method output_type
+	29, // [29:29] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_clusterpb_state_proto_init() }
@@ -2917,7 +3139,7 @@ func file_clusterpb_state_proto_init() {
 	}
 	file_clusterpb_state_proto_msgTypes[8].OneofWrappers = []any{}
 	file_clusterpb_state_proto_msgTypes[9].OneofWrappers = []any{}
-	file_clusterpb_state_proto_msgTypes[19].OneofWrappers = []any{
+	file_clusterpb_state_proto_msgTypes[20].OneofWrappers = []any{
 		(*Record_Header)(nil),
 		(*Record_Cluster)(nil),
 		(*Record_Settings)(nil),
@@ -2938,7 +3160,7 @@ func file_clusterpb_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_clusterpb_state_proto_rawDesc), len(file_clusterpb_state_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   22,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
