@@ -110,8 +110,8 @@ func TestTenants(t *testing.T) {
 	}
 
 	got := b.call("GET", "/tenants/a", "", 200)
-	want := fmt.Sprintf(`{"id":"a","state":"active","retention":"15d","future_window":"0s","limits":{"active_series":5,"exemplars":0},"ring":"default","version":%d}`, out.Revision)
-	if got.text != want || got.header.Get("ETag") != r.header.Get("ETag") {
+	want := fmt.Sprintf(`{"id":"a","state":"active","retention":"15d","future_window":"0s","limits":{"active_series":5,"exemplars":0},"ring":"default","version":%d,"created":`, out.Revision)
+	if !strings.HasPrefix(got.text, want) || !strings.Contains(got.text, `"created_by":"local"`) || !strings.Contains(got.text, `"changed_by":"local"}`) || got.header.Get("ETag") != r.header.Get("ETag") {
 		t.Errorf("tenant %s\nwant %s", got.text, want)
 	}
 	b.call("PUT", "/tenants/a", got.text, 200) // what was read can be written
@@ -262,7 +262,8 @@ func TestTenantTokens(t *testing.T) {
 func TestRings(t *testing.T) {
 	b := newCluster(t)
 	got := b.call("GET", "/rings/default", "", 200)
-	if got.text != fmt.Sprintf(`{"name":"default","tenants":[],"replication_factor":1,"write_quorum":"majority","slots":64,"nodes":[],"version":%s}`, strings.Trim(got.header.Get("ETag"), `"`)) {
+	want := fmt.Sprintf(`{"name":"default","tenants":[],"replication_factor":1,"write_quorum":"majority","slots":64,"nodes":[],"version":%s,"created":"`, strings.Trim(got.header.Get("ETag"), `"`))
+	if !strings.HasPrefix(got.text, want) || !strings.Contains(got.text, `"changed_by":"local"}`) {
 		t.Errorf("ring %s", got.text)
 	}
 	b.call("PUT", "/rings/default", got.text, 200)
@@ -405,6 +406,9 @@ func TestMembersAndEvents(t *testing.T) {
 	last := events.Events[len(events.Events)-1]
 	if last.Action != "member changed" || last.Object != "n1" || last.Actor != "local" || last.Source != "unix socket" || last.Time == "" {
 		t.Errorf("event %+v", last)
+	}
+	if want := []fieldChange{{"weight", "200", "150"}}; !slices.Equal(last.Changes, want) {
+		t.Errorf("changes %+v, want %+v", last.Changes, want)
 	}
 	if events.Events[0].Action != "cluster created" {
 		t.Errorf("first event %+v", events.Events[0])

@@ -33,7 +33,8 @@ func decode(r *http.Request, v any) error {
 	var size *http.MaxBytesError
 	switch {
 	case errors.As(err, &kind):
-		field := strings.TrimPrefix(kind.Field, "specObject.") // embedded: it has no name in the JSON
+		// An embedded object has no name in the JSON.
+		field := strings.TrimPrefix(strings.TrimPrefix(kind.Field, "specObject."), "history.")
 		return bad(field, "%s: a %s where %s is wanted", fieldName(field), kind.Value, wanted(kind))
 	case errors.As(err, &size):
 		return &problem{code: http.StatusRequestEntityTooLarge, Message: fmt.Sprintf("the body has more than %d bytes", size.Limit)}

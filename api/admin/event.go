@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/common/model"
 
 	"github.com/muster-metrics/muster/cluster"
+	"github.com/muster-metrics/muster/proto/clusterpb"
 )
 
 type eventObject struct {
@@ -17,6 +18,14 @@ type eventObject struct {
 	Action   string `json:"action"`
 	Object   string `json:"object"`
 	Detail   string `json:"detail"`
+	// Changes are the fields of the object before and after, without secrets.
+	Changes []fieldChange `json:"changes"`
+}
+
+type fieldChange struct {
+	Field  string `json:"field"`
+	Before string `json:"before"` // "": it had none
+	After  string `json:"after"`
 }
 
 // events lists who changed what and when, the oldest first: all that are kept,
@@ -31,11 +40,20 @@ func (a *api) events(r *http.Request, st *cluster.State) (object, error) {
 		if e.GetTimeMs() < since {
 			continue
 		}
-		list = append(list, eventObject{
-			e.GetRevision(), timeText(e.GetTimeMs()), e.GetActor(), e.GetSource(), e.GetAction(), e.GetObject(), e.GetDetail(),
-		})
+		list = append(list, eventOf(e))
 	}
 	return object{body: map[string]any{"events": list}}, nil
+}
+
+func eventOf(e *clusterpb.Event) eventObject {
+	o := eventObject{
+		Revision: e.GetRevision(), Time: timeText(e.GetTimeMs()), Actor: e.GetActor(), Source: e.GetSource(),
+		Action: e.GetAction(), Object: e.GetObject(), Detail: e.GetDetail(), Changes: []fieldChange{},
+	}
+	for _, c := range e.GetChanges() {
+		o.Changes = append(o.Changes, fieldChange{c.GetField(), c.GetBefore(), c.GetAfter()})
+	}
+	return o
 }
 
 // sinceOf is the time that a text names, Unix milliseconds.

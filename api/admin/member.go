@@ -23,6 +23,7 @@ type memberObject struct {
 	Weight       uint32 `json:"weight"`
 	Store        string `json:"store"` // id of its data directory, hex
 	Version      uint64 `json:"version"`
+	history
 }
 
 func memberState(s clusterpb.MemberState) string {
@@ -46,6 +47,7 @@ func memberOf(st *cluster.State, m *clusterpb.Member) object {
 		WriteAddress: m.GetWriteAddress(), StoreAddress: m.GetStoreAddress(), Zone: m.GetZone(),
 		State: memberState(m.GetState()), Weight: m.GetWeight(),
 		Store: hex.EncodeToString(st.Store(ring.Store(m.GetStore())).GetId()), Version: m.GetVersion(),
+		history: historyOf(m),
 	}, m.GetVersion()}
 }
 

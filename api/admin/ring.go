@@ -16,6 +16,7 @@ type ringObject struct {
 	Slots             uint32   `json:"slots"`
 	Nodes             []string `json:"nodes"`
 	Version           uint64   `json:"version"`
+	history
 }
 
 var quorums = map[clusterpb.WriteQuorum]string{
@@ -30,6 +31,7 @@ func ringOf(r *cluster.Ring) object {
 		Name: r.Spec.GetName(), Tenants: append([]string{}, r.Spec.GetTenants()...), ReplicationFactor: &rf,
 		WriteQuorum: quorums[r.Spec.GetWriteQuorum()], Slots: uint32(r.Table.Slots()),
 		Nodes: append([]string{}, r.Spec.GetNodes()...), Version: r.Spec.GetVersion(),
+		history: historyOf(r.Spec),
 	}, r.Spec.GetVersion()}
 }
 

@@ -23,6 +23,7 @@ type settingsObject struct {
 	Maintenance            *bool       `json:"maintenance"`
 	MoveSeriesPerSecond    *int64      `json:"move_series_per_second"`
 	Version                uint64      `json:"version"`
+	history
 }
 
 var tenantAuths = map[clusterpb.TenantAuth]string{
@@ -48,6 +49,7 @@ func showSettings(st *cluster.State) (object, error) {
 		TenantAuth: &auth, TenantCertificateField: &s.TenantCertificateField, SplitTenantLabel: &s.SplitTenantLabel,
 		AutoCreateTenants: &s.AutoCreateTenants, MaxTenants: &s.MaxTenants, TenantDefaults: &defaults,
 		DeadAfter: &dead, Maintenance: &s.Maintenance, MoveSeriesPerSecond: &s.MoveSeriesPerSecond, Version: s.GetVersion(),
+		history: historyOf(s),
 	}, s.GetVersion()}, nil
 }
 

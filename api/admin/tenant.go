@@ -17,6 +17,7 @@ type tenantObject struct {
 	specObject
 	Ring    string `json:"ring"`
 	Version uint64 `json:"version"`
+	history
 }
 
 // specObject is what a tenant is given, and what the settings give all tenants.
@@ -42,7 +43,7 @@ type limitsObject struct {
 }
 
 func tenantOf(st *cluster.State, t *clusterpb.Tenant) object {
-	o := tenantObject{ID: t.GetId(), State: tenantState(t.GetState()), specObject: specOf(t.GetSpec()), Version: t.GetVersion()}
+	o := tenantObject{ID: t.GetId(), State: tenantState(t.GetState()), specObject: specOf(t.GetSpec()), Version: t.GetVersion(), history: historyOf(t)}
 	if ring := st.RingByID(t.GetRoute().GetRing()); ring != nil {
 		o.Ring = ring.Spec.GetName()
 	}

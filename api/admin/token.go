@@ -14,6 +14,7 @@ type tokenObject struct {
 	ID      string `json:"id"`
 	Role    string `json:"role"`
 	Created string `json:"created,omitempty"`
+	By      string `json:"created_by,omitempty"`
 	Expires string `json:"expires"` // "": never
 	Expired bool   `json:"expired,omitempty"`
 	UsedBy  string `json:"used_by,omitempty"` // the node that it let in
@@ -40,7 +41,7 @@ func timeText(ms int64) string {
 
 func tokenOf(t *clusterpb.Token) object {
 	return object{tokenObject{
-		ID: t.GetId(), Role: roles[t.GetRole()], Created: timeText(t.GetCreatedMs()), Expires: timeText(t.GetExpiresMs()),
+		ID: t.GetId(), Role: roles[t.GetRole()], Created: timeText(t.GetCreatedMs()), By: t.GetCreatedBy(), Expires: timeText(t.GetExpiresMs()),
 		Expired: t.GetExpiresMs() != 0 && t.GetExpiresMs() <= time.Now().UnixMilli(),
 		UsedBy:  t.GetBoundName(), Version: t.GetVersion(),
 	}, t.GetVersion()}

@@ -233,7 +233,7 @@ func refusal(status int, body []byte) error {
 	if f.Text == "" {
 		f.Text = http.StatusText(status)
 	}
-	if f.Field != "" {
+	if f.Field != "" && status == http.StatusBadRequest {
 		f.Text = fmt.Sprintf("%s (field %s)", f.Text, f.Field)
 	}
 	switch status {

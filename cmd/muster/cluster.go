@@ -12,6 +12,9 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v2"
+
+	"github.com/muster-metrics/muster/cluster"
+	"github.com/muster-metrics/muster/proto/clusterpb"
 )
 
 func clusterCommand(std stdio) *cli.Command {
@@ -318,9 +321,11 @@ func clusterEvents(std stdio) *cli.Command {
 					Revision uint64 `json:"revision"`
 					Time     string `json:"time"`
 					Actor    string `json:"actor"`
+					Source   string `json:"source"`
 					Action   string `json:"action"`
 					Object   string `json:"object"`
 					Detail   string `json:"detail"`
+					Changes  []struct{ Field, Before, After string }
 				} `json:"events"`
 			}
 			if err := json.Unmarshal(raw, &a); err != nil {
@@ -328,9 +333,16 @@ func clusterEvents(std stdio) *cli.Command {
 			}
 			rows := make([][]string, 0, len(a.Events))
 			for _, e := range a.Events {
-				rows = append(rows, []string{fmt.Sprint(e.Revision), e.Time, dash(e.Actor), e.Action, e.Object, e.Detail})
+				var lines []string
+				if e.Detail != "" {
+					lines = append(lines, e.Detail)
+				}
+				for _, c := range e.Changes {
+					lines = append(lines, cluster.ChangeText(&clusterpb.FieldChange{Field: c.Field, Before: c.Before, After: c.After}))
+				}
+				rows = append(rows, []string{fmt.Sprint(e.Revision), e.Time, dash(e.Actor), dash(e.Source), e.Action, dash(e.Object), strings.Join(lines, "; ")})
 			}
-			std.table([]string{"REVISION", "TIME", "WHO", "WHAT", "OBJECT", "DETAIL"}, rows)
+			std.table([]string{"REVISION", "TIME", "WHO", "FROM", "WHAT", "OBJECT", "CHANGE"}, rows)
 			return nil
 		},
 	}

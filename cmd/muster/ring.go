@@ -29,6 +29,8 @@ type ringObject struct {
 	Slots             int      `json:"slots"`
 	Nodes             []string `json:"nodes"`
 	Version           uint64   `json:"version,omitempty"`
+	Changed           string   `json:"changed,omitempty"`
+	ChangedBy         string   `json:"changed_by,omitempty"`
 }
 
 func ringPath(name string) string { return "/api/v1/rings/" + url.PathEscape(name) }
@@ -57,9 +59,9 @@ func ringList(std stdio) *cli.Command {
 			}
 			rows := make([][]string, 0, len(a.Rings))
 			for _, r := range a.Rings {
-				rows = append(rows, []string{r.Name, fmt.Sprint(r.ReplicationFactor), r.WriteQuorum, fmt.Sprint(r.Slots), list(r.Tenants, "(all others)"), list(r.Nodes, "(all active)"), fmt.Sprint(r.Version)})
+				rows = append(rows, []string{r.Name, fmt.Sprint(r.ReplicationFactor), r.WriteQuorum, fmt.Sprint(r.Slots), list(r.Tenants, "(all others)"), list(r.Nodes, "(all active)"), fmt.Sprint(r.Version), dash(r.Changed), dash(r.ChangedBy)})
 			}
-			std.table([]string{"RING", "RF", "QUORUM", "SLOTS", "TENANTS", "NODES", "VERSION"}, rows)
+			std.table([]string{"RING", "RF", "QUORUM", "SLOTS", "TENANTS", "NODES", "VERSION", "CHANGED", "BY"}, rows)
 			return nil
 		},
 	}
@@ -107,7 +109,7 @@ func (s stdio) ring(r ringObject, slots []byte) error {
 		return fmt.Errorf("read the slots: %w", err)
 	}
 	s.printf("RING %s  replication factor %d  write quorum %s  %d slots  version %d\n", r.Name, r.ReplicationFactor, r.WriteQuorum, r.Slots, r.Version)
-	s.printf("tenants: %s\nnodes:   %s\n\n", list(r.Tenants, "all that no other ring claims"), list(r.Nodes, "all active ones"))
+	s.printf("tenants: %s\nnodes:   %s\nchanged: %s by %s\n\n", list(r.Tenants, "all that no other ring claims"), list(r.Nodes, "all active ones"), dash(r.Changed), dash(r.ChangedBy))
 	held, short := map[string]int{}, 0
 	for _, sl := range a.Slots {
 		for _, n := range sl.Replicas {
@@ -190,7 +192,7 @@ func currentRing(c *cli.Context, name string) (ringObject, *int64, error) {
 		ring.WriteQuorum = c.String("write-quorum")
 	}
 	v := int64(ring.Version)
-	ring.Version = 0
+	ring.Version, ring.Changed, ring.ChangedBy = 0, "", ""
 	return ring, &v, nil
 }
 

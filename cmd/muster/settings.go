@@ -46,7 +46,9 @@ func setSettings(c *cli.Context, std stdio) error {
 	}
 	v, _ := settings["version"].(float64)
 	version := int64(v)
-	delete(settings, "version")
+	for _, computed := range []string{"version", "changed", "changed_by"} {
+		delete(settings, computed)
+	}
 	for _, a := range c.Args().Slice() {
 		field, value, ok := strings.Cut(a, "=")
 		if !ok {

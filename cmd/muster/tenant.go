@@ -110,7 +110,7 @@ func currentTenant(c *cli.Context, id string) (map[string]any, *int64, error) {
 	}
 	v, _ := tenant["version"].(float64)
 	version := int64(v)
-	for _, computed := range []string{"version", "ring", "id", "incarnation"} {
+	for _, computed := range []string{"version", "ring", "id", "created", "created_by", "changed", "changed_by"} {
 		delete(tenant, computed)
 	}
 	return tenant, &version, nil
@@ -136,13 +136,15 @@ func tenantList(std stdio) *cli.Command {
 				var t struct {
 					ID, State, Ring string
 					Version         uint64
+					Changed         string
+					ChangedBy       string `json:"changed_by"`
 				}
 				if err := json.Unmarshal(raw, &t); err != nil {
 					return err
 				}
-				rows = append(rows, []string{t.ID, t.State, dash(t.Ring), fmt.Sprint(t.Version)})
+				rows = append(rows, []string{t.ID, t.State, dash(t.Ring), fmt.Sprint(t.Version), dash(t.Changed), dash(t.ChangedBy)})
 			}
-			std.table([]string{"TENANT", "STATE", "RING", "VERSION"}, rows)
+			std.table([]string{"TENANT", "STATE", "RING", "VERSION", "CHANGED", "BY"}, rows)
 			return nil
 		},
 	}
