@@ -196,7 +196,7 @@ func (rd *archiveReader) trailer() (string, error) {
 	case len(got) > trailerBytes:
 		return "", spoilt("it goes on after its checksum")
 	case string(got) != want:
-		return "", spoilt("it is damaged: it has the checksum %s…, and says %s…", want[7:19], quote(string(got[7:19])))
+		return "", spoilt("it is damaged: its checksum is %s, and its last line says %s", want[7:trailerBytes-1], quote(string(got[7:trailerBytes-1])))
 	}
 	sum := got[len("sha256 ") : trailerBytes-1]
 	if _, err := hex.DecodeString(string(sum)); err != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 )
@@ -14,7 +15,11 @@ import (
 func SaveArchive(path string, write func(io.Writer) error) (a *Archive, err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
 	if err != nil {
-		return nil, fmt.Errorf("save the snapshot: %w", err)
+		var at *fs.PathError // of a name that nobody has chosen
+		if errors.As(err, &at) {
+			err = at.Err
+		}
+		return nil, fmt.Errorf("save the snapshot in %s: %w", filepath.Dir(path), err)
 	}
 	defer func() {
 		if err != nil {

@@ -62,6 +62,9 @@ func (s *State) Tombstone(id string) *clusterpb.Tombstone {
 	return t
 }
 
+// TombstoneCount is the number of deleted tenants that are remembered.
+func (s *State) TombstoneCount() int { return s.tombstones.Len() }
+
 // WalkTombstones calls f with each tombstone, by tenant id, until f returns
 // false.
 func (s *State) WalkTombstones(f func(*clusterpb.Tombstone) bool) {

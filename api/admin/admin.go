@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"net/http"
 	"time"
@@ -22,6 +23,8 @@ type Node interface {
 	Join(ctx context.Context, r cluster.JoinRequest) error
 	TransferLeadership(ctx context.Context, to string) error
 	Rebalance(ctx context.Context, ring string) error
+	WriteSnapshot(ctx context.Context, w io.Writer, local bool) (cluster.ArchiveHeader, error)
+	Restore(ctx context.Context, r cluster.RestoreRequest) (*cluster.RestoreResult, error)
 }
 
 // Config is what the API is told by the node it runs on.
@@ -101,5 +104,7 @@ func (a *api) routes() map[string]http.Handler {
 		"GET /api/v1/tokens":                       a.read(a.tokens),
 		"POST /api/v1/tokens":                      a.change(a.createToken),
 		"DELETE /api/v1/tokens/{id}":               a.change(a.revokeToken),
+		"GET /api/v1/snapshot":                     http.HandlerFunc(a.getSnapshot),
+		"POST /api/v1/snapshot":                    http.HandlerFunc(a.postSnapshot),
 	}
 }

@@ -56,6 +56,12 @@ func problemOf(err error) *problem {
 			code: http.StatusServiceUnavailable, Message: err.Error(),
 			Next: "run `muster cluster init` here, or `muster cluster join`",
 		}
+	case errors.Is(err, cluster.ErrArchive):
+		return bad("", "%v", err)
+	case errors.As(err, new(*http.MaxBytesError)):
+		return &problem{code: http.StatusRequestEntityTooLarge, Message: err.Error()}
+	case errors.Is(err, cluster.ErrCommandTooLarge):
+		return &problem{code: http.StatusRequestEntityTooLarge, Message: err.Error()}
 	case errors.Is(err, pki.ErrToken):
 		return bad("token", "%v", err) // it does not quote the token
 	case errors.Is(err, cluster.ErrExists):

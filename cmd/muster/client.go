@@ -122,7 +122,8 @@ type request struct {
 	method, path string
 	query        url.Values
 	body         any
-	ifVersion    *int64 // If-Match
+	stream       io.Reader // the body as it is, instead of one
+	ifVersion    *int64    // If-Match
 	dryRun       bool
 }
 
@@ -140,27 +141,42 @@ func (cl *client) do(ctx context.Context, r request, out any) error {
 
 // raw sends the request and returns the body and headers of a 2xx answer.
 func (cl *client) raw(ctx context.Context, r request) ([]byte, http.Header, error) {
+	var body bytes.Buffer
+	header, err := cl.copy(ctx, r, &body)
+	return body.Bytes(), header, err
+}
+
+// maxAnswer bounds an answer in bytes.
+const maxAnswer = 1 << 30
+
+// copy sends the request and copies the body of a 2xx answer to w; that of
+// another is in the error.
+func (cl *client) copy(ctx context.Context, r request, w io.Writer) (http.Header, error) {
 	req, err := cl.build(ctx, r)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	resp, err := cl.http.Do(req)
 	if err != nil {
-		return nil, nil, cl.unreachable(err)
+		return nil, cl.unreachable(err)
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<30))
-	if err != nil {
-		return nil, nil, fmt.Errorf("read the answer of %s: %w", cl.where, err)
-	}
+	in := io.LimitReader(resp.Body, maxAnswer)
 	if resp.StatusCode/100 != 2 {
-		return body, resp.Header, refusal(resp.StatusCode, body)
+		body, err := io.ReadAll(in)
+		if err != nil {
+			return nil, fmt.Errorf("read the answer of %s: %w", cl.where, err)
+		}
+		return resp.Header, refusal(resp.StatusCode, body)
 	}
-	return body, resp.Header, nil
+	if _, err := io.Copy(w, in); err != nil {
+		return nil, fmt.Errorf("read the answer of %s: %w", cl.where, err)
+	}
+	return resp.Header, nil
 }
 
 func (cl *client) build(ctx context.Context, r request) (*http.Request, error) {
-	var body io.Reader
+	body := r.stream
 	if r.body != nil {
 		b, err := json.Marshal(r.body)
 		if err != nil {
@@ -183,7 +199,7 @@ func (cl *client) build(ctx context.Context, r request) (*http.Request, error) {
 	if err != nil {
 		return nil, err
 	}
-	if body != nil {
+	if r.body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
 	if cl.token != "" {

@@ -109,7 +109,7 @@ func wordsOf(line string) []string {
 var varying = map[string]bool{
 	"VERSION": true, "REVISION": true, "APPLIED": true, "LAG": true, "LAST CONTACT": true, "TIME": true, "STORE": true,
 	"DISK FREE": true, "SERIES": true, "INCARNATION": true, "CREATED": true, "CHANGED": true, "EXPIRES": true, "ID": true,
-	"CLOCK": true, "AGE": true, "SIZE": true, "FILE": true,
+	"CLOCK": true, "AGE": true, "SIZE": true, "FILE": true, "INDEX": true, "TERM": true,
 }
 
 // fields of JSON documents with numbers that vary.

@@ -55,6 +55,7 @@ func newApp(std stdio) *cli.App {
 			tenantCommand(std),
 			tokenCommand(std),
 			settingsCommand(std),
+			snapshotCommand(std),
 			queryCommand(std),
 			demoCommand(std),
 			versionCommand(std),
