@@ -349,3 +349,14 @@ func numberText(v *int64) string {
 	}
 	return fmt.Sprint(*v)
 }
+
+func ringText(c *clusterpb.PutRing) string {
+	list := func(names []string, none string) string {
+		if len(names) == 0 {
+			return none
+		}
+		return strings.Join(names, ",")
+	}
+	return fmt.Sprintf("replication factor %d, quorum %s, nodes %s, tenants %s", c.GetReplicationFactor(),
+		modeOf(c.GetWriteQuorum()), list(c.GetNodes(), "all"), list(c.GetTenants(), "the rest"))
+}
