@@ -92,7 +92,7 @@ func settingsDiffer(was, is *clusterpb.Settings) string {
 	w.text("split_tenant_label", was.GetSplitTenantLabel(), is.GetSplitTenantLabel())
 	w.text("auto_create_tenants", fmt.Sprint(was.GetAutoCreateTenants()), fmt.Sprint(is.GetAutoCreateTenants()))
 	w.text("max_tenants", fmt.Sprint(was.GetMaxTenants()), fmt.Sprint(is.GetMaxTenants()))
-	w.text("dead_after", spanText(&was.DeadAfterMs), spanText(&is.DeadAfterMs))
+	w.text("dead_after", periodText(&was.DeadAfterMs), periodText(&is.DeadAfterMs))
 	w.text("maintenance", fmt.Sprint(was.GetMaintenance()), fmt.Sprint(is.GetMaintenance()))
 	w.text("move_series_per_second", fmt.Sprint(was.GetMoveSeriesPerSecond()), fmt.Sprint(is.GetMoveSeriesPerSecond()))
 	w.spec("tenant_defaults.", was.GetTenantDefaults(), is.GetTenantDefaults())
@@ -296,9 +296,9 @@ func (w *words) spec(prefix string, was, is *clusterpb.TenantSpec) {
 		was, is *int64
 		text    func(*int64) string
 	}{
-		{"retention", was.RetentionMs, is.RetentionMs, spanText},
-		{"out_of_order_window", was.OutOfOrderWindowMs, is.OutOfOrderWindowMs, spanText},
-		{"future_window", was.FutureWindowMs, is.FutureWindowMs, spanText},
+		{"retention", was.RetentionMs, is.RetentionMs, periodText},
+		{"out_of_order_window", was.OutOfOrderWindowMs, is.OutOfOrderWindowMs, periodText},
+		{"future_window", was.FutureWindowMs, is.FutureWindowMs, periodText},
 		{"limits.active_series", was.Limits.ActiveSeries, is.Limits.ActiveSeries, numberText},
 		{"limits.new_series_per_second", was.Limits.NewSeriesPerSecond, is.Limits.NewSeriesPerSecond, numberText},
 		{"limits.samples_per_second", was.Limits.SamplesPerSecond, is.Limits.SamplesPerSecond, numberText},
@@ -336,7 +336,19 @@ func filled(s *clusterpb.TenantSpec) *clusterpb.TenantSpec {
 	return out
 }
 
-func spanText(ms *int64) string {
+// ringText is what an operator wrote of a ring, in a line.
+func ringText(c *clusterpb.PutRing) string {
+	list := func(names []string, none string) string {
+		if len(names) == 0 {
+			return none
+		}
+		return strings.Join(names, ",")
+	}
+	return fmt.Sprintf("replication factor %d, quorum %s, nodes %s, tenants %s", c.GetReplicationFactor(),
+		modeOf(c.GetWriteQuorum()), list(c.GetNodes(), "all"), list(c.GetTenants(), "the rest"))
+}
+
+func periodText(ms *int64) string {
 	if ms == nil {
 		return "default"
 	}
@@ -348,15 +360,4 @@ func numberText(v *int64) string {
 		return "default"
 	}
 	return fmt.Sprint(*v)
-}
-
-func ringText(c *clusterpb.PutRing) string {
-	list := func(names []string, none string) string {
-		if len(names) == 0 {
-			return none
-		}
-		return strings.Join(names, ",")
-	}
-	return fmt.Sprintf("replication factor %d, quorum %s, nodes %s, tenants %s", c.GetReplicationFactor(),
-		modeOf(c.GetWriteQuorum()), list(c.GetNodes(), "all"), list(c.GetTenants(), "the rest"))
 }
