@@ -126,7 +126,7 @@ func (s *State) checkRemoval(m *clusterpb.Member, absent absence) *clusterpb.Ref
 				there++
 			}
 		}
-		if there < r.RF() && len(missing) > 0 { // too few at all: applying says so
+		if there < r.RF() && there+len(missing) >= r.RF() { // too few at all: applying says so
 			return unsafe("", "the slots of ring %s need %d nodes besides %s, and %d are there: %s; bring them back first",
 				r.Spec.GetName(), r.RF(), m.GetName(), there, some(missing))
 		}

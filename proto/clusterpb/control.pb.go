@@ -2119,9 +2119,10 @@ const file_clusterpb_control_proto_rawDesc = "" +
 	"\aREMOVED\x10\x01\x12\f\n" +
 	"\bREPLACED\x10\x02\x12\r\n" +
 	"\tRECOVERED\x10\x03\x12\v\n" +
-	"\aUNKNOWN\x10\x042\x9c\x05\n" +
+	"\aUNKNOWN\x10\x042\xef\x05\n" +
 	"\aControl\x12P\n" +
-	"\aPropose\x12!.muster.cluster.v1.ProposeRequest\x1a\".muster.cluster.v1.ProposeResponse\x12P\n" +
+	"\aPropose\x12!.muster.cluster.v1.ProposeRequest\x1a\".muster.cluster.v1.ProposeResponse\x12Q\n" +
+	"\bRehearse\x12!.muster.cluster.v1.ProposeRequest\x1a\".muster.cluster.v1.ProposeResponse\x12P\n" +
 	"\aBarrier\x12!.muster.cluster.v1.BarrierRequest\x1a\".muster.cluster.v1.BarrierResponse\x12V\n" +
 	"\tHeartbeat\x12#.muster.cluster.v1.HeartbeatRequest\x1a$.muster.cluster.v1.HeartbeatResponse\x12G\n" +
 	"\x04Ping\x12\x1e.muster.cluster.v1.PingRequest\x1a\x1f.muster.cluster.v1.PingResponse\x12S\n" +
@@ -2197,27 +2198,29 @@ var file_clusterpb_control_proto_depIdxs = []int32{
 	26, // 15: muster.cluster.v1.GreetResponse.dismissal:type_name -> muster.cluster.v1.Dismissal
 	1,  // 16: muster.cluster.v1.Dismissal.kind:type_name -> muster.cluster.v1.Dismissal.Kind
 	2,  // 17: muster.cluster.v1.Control.Propose:input_type -> muster.cluster.v1.ProposeRequest
-	5,  // 18: muster.cluster.v1.Control.Barrier:input_type -> muster.cluster.v1.BarrierRequest
-	10, // 19: muster.cluster.v1.Control.Heartbeat:input_type -> muster.cluster.v1.HeartbeatRequest
-	13, // 20: muster.cluster.v1.Control.Ping:input_type -> muster.cluster.v1.PingRequest
-	15, // 21: muster.cluster.v1.Control.HandOver:input_type -> muster.cluster.v1.HandOverRequest
-	17, // 22: muster.cluster.v1.Control.HandLeadership:input_type -> muster.cluster.v1.HandLeadershipRequest
-	19, // 23: muster.cluster.v1.Control.Renew:input_type -> muster.cluster.v1.RenewRequest
-	8,  // 24: muster.cluster.v1.Control.Log:input_type -> muster.cluster.v1.LogRequest
-	21, // 25: muster.cluster.v1.Join.Join:input_type -> muster.cluster.v1.JoinRequest
-	24, // 26: muster.cluster.v1.Join.Greet:input_type -> muster.cluster.v1.GreetRequest
-	3,  // 27: muster.cluster.v1.Control.Propose:output_type -> muster.cluster.v1.ProposeResponse
-	6,  // 28: muster.cluster.v1.Control.Barrier:output_type -> muster.cluster.v1.BarrierResponse
-	11, // 29: muster.cluster.v1.Control.Heartbeat:output_type -> muster.cluster.v1.HeartbeatResponse
-	14, // 30: muster.cluster.v1.Control.Ping:output_type -> muster.cluster.v1.PingResponse
-	16, // 31: muster.cluster.v1.Control.HandOver:output_type -> muster.cluster.v1.HandOverResponse
-	18, // 32: muster.cluster.v1.Control.HandLeadership:output_type -> muster.cluster.v1.HandLeadershipResponse
-	20, // 33: muster.cluster.v1.Control.Renew:output_type -> muster.cluster.v1.RenewResponse
-	9,  // 34: muster.cluster.v1.Control.Log:output_type -> muster.cluster.v1.LogResponse
-	22, // 35: muster.cluster.v1.Join.Join:output_type -> muster.cluster.v1.JoinResponse
-	25, // 36: muster.cluster.v1.Join.Greet:output_type -> muster.cluster.v1.GreetResponse
-	27, // [27:37] is the sub-list for method output_type
-	17, // [17:27] is the sub-list for method input_type
+	2,  // 18: muster.cluster.v1.Control.Rehearse:input_type -> muster.cluster.v1.ProposeRequest
+	5,  // 19: muster.cluster.v1.Control.Barrier:input_type -> muster.cluster.v1.BarrierRequest
+	10, // 20: muster.cluster.v1.Control.Heartbeat:input_type -> muster.cluster.v1.HeartbeatRequest
+	13, // 21: muster.cluster.v1.Control.Ping:input_type -> muster.cluster.v1.PingRequest
+	15, // 22: muster.cluster.v1.Control.HandOver:input_type -> muster.cluster.v1.HandOverRequest
+	17, // 23: muster.cluster.v1.Control.HandLeadership:input_type -> muster.cluster.v1.HandLeadershipRequest
+	19, // 24: muster.cluster.v1.Control.Renew:input_type -> muster.cluster.v1.RenewRequest
+	8,  // 25: muster.cluster.v1.Control.Log:input_type -> muster.cluster.v1.LogRequest
+	21, // 26: muster.cluster.v1.Join.Join:input_type -> muster.cluster.v1.JoinRequest
+	24, // 27: muster.cluster.v1.Join.Greet:input_type -> muster.cluster.v1.GreetRequest
+	3,  // 28: muster.cluster.v1.Control.Propose:output_type -> muster.cluster.v1.ProposeResponse
+	3,  // 29: muster.cluster.v1.Control.Rehearse:output_type -> muster.cluster.v1.ProposeResponse
+	6,  // 30: muster.cluster.v1.Control.Barrier:output_type -> muster.cluster.v1.BarrierResponse
+	11, // 31: muster.cluster.v1.Control.Heartbeat:output_type -> muster.cluster.v1.HeartbeatResponse
+	14, // 32: muster.cluster.v1.Control.Ping:output_type -> muster.cluster.v1.PingResponse
+	16, // 33: muster.cluster.v1.Control.HandOver:output_type -> muster.cluster.v1.HandOverResponse
+	18, // 34: muster.cluster.v1.Control.HandLeadership:output_type -> muster.cluster.v1.HandLeadershipResponse
+	20, // 35: muster.cluster.v1.Control.Renew:output_type -> muster.cluster.v1.RenewResponse
+	9,  // 36: muster.cluster.v1.Control.Log:output_type -> muster.cluster.v1.LogResponse
+	22, // 37: muster.cluster.v1.Join.Join:output_type -> muster.cluster.v1.JoinResponse
+	25, // 38: muster.cluster.v1.Join.Greet:output_type -> muster.cluster.v1.GreetResponse
+	28, // [28:39] is the sub-list for method output_type
+	17, // [17:28] is the sub-list for method input_type
 	17, // [17:17] is the sub-list for extension type_name
 	17, // [17:17] is the sub-list for extension extendee
 	0,  // [0:17] is the sub-list for field type_name

@@ -22,6 +22,7 @@ const _ = grpc.SupportPackageIsVersion9
 
 const (
 	Control_Propose_FullMethodName        = "/muster.cluster.v1.Control/Propose"
+	Control_Rehearse_FullMethodName       = "/muster.cluster.v1.Control/Rehearse"
 	Control_Barrier_FullMethodName        = "/muster.cluster.v1.Control/Barrier"
 	Control_Heartbeat_FullMethodName      = "/muster.cluster.v1.Control/Heartbeat"
 	Control_Ping_FullMethodName           = "/muster.cluster.v1.Control/Ping"
@@ -39,6 +40,8 @@ const (
 type ControlClient interface {
 	// Propose takes a change that another node forwarded to the leader, once.
 	Propose(ctx context.Context, in *ProposeRequest, opts ...grpc.CallOption) (*ProposeResponse, error)
+	// Rehearse says what Propose would, and changes nothing.
+	Rehearse(ctx context.Context, in *ProposeRequest, opts ...grpc.CallOption) (*ProposeResponse, error)
 	// Barrier answers when the leader has applied everything committed before.
 	Barrier(ctx context.Context, in *BarrierRequest, opts ...grpc.CallOption) (*BarrierResponse, error)
 	// Heartbeat tells the leader how a node is, and the node how all others are.
@@ -67,6 +70,16 @@ func (c *controlClient) Propose(ctx context.Context, in *ProposeRequest, opts ..
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ProposeResponse)
 	err := c.cc.Invoke(ctx, Control_Propose_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *controlClient) Rehearse(ctx context.Context, in *ProposeRequest, opts ...grpc.CallOption) (*ProposeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ProposeResponse)
+	err := c.cc.Invoke(ctx, Control_Rehearse_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -151,6 +164,8 @@ func (c *controlClient) Log(ctx context.Context, in *LogRequest, opts ...grpc.Ca
 type ControlServer interface {
 	// Propose takes a change that another node forwarded to the leader, once.
 	Propose(context.Context, *ProposeRequest) (*ProposeResponse, error)
+	// Rehearse says what Propose would, and changes nothing.
+	Rehearse(context.Context, *ProposeRequest) (*ProposeResponse, error)
 	// Barrier answers when the leader has applied everything committed before.
 	Barrier(context.Context, *BarrierRequest) (*BarrierResponse, error)
 	// Heartbeat tells the leader how a node is, and the node how all others are.
@@ -177,6 +192,9 @@ type UnimplementedControlServer struct{}
 
 func (UnimplementedControlServer) Propose(context.Context, *ProposeRequest) (*ProposeResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Propose not implemented")
+}
+func (UnimplementedControlServer) Rehearse(context.Context, *ProposeRequest) (*ProposeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Rehearse not implemented")
 }
 func (UnimplementedControlServer) Barrier(context.Context, *BarrierRequest) (*BarrierResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Barrier not implemented")
@@ -234,6 +252,24 @@ func _Control_Propose_Handler(srv interface{}, ctx context.Context, dec func(int
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(ControlServer).Propose(ctx, req.(*ProposeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Control_Rehearse_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ProposeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ControlServer).Rehearse(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Control_Rehearse_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ControlServer).Rehearse(ctx, req.(*ProposeRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -374,6 +410,10 @@ var Control_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Propose",
 			Handler:    _Control_Propose_Handler,
+		},
+		{
+			MethodName: "Rehearse",
+			Handler:    _Control_Rehearse_Handler,
 		},
 		{
 			MethodName: "Barrier",
