@@ -43,7 +43,7 @@ func specFacts(prefix string, s *clusterpb.TenantSpec) []fact {
 		case strings.HasPrefix(f.name, "limits."):
 			value = strconv.FormatInt(*f.value, 10)
 		default:
-			value = durationText(*f.value)
+			value = spanText(*f.value)
 		}
 		facts = append(facts, fact{field: prefix + f.name, value: value})
 	}
@@ -91,7 +91,7 @@ func settingsFacts(s *clusterpb.Settings) []fact {
 		{field: "split_tenant_label", value: s.GetSplitTenantLabel()},
 		{field: "auto_create_tenants", value: strconv.FormatBool(s.GetAutoCreateTenants())},
 		{field: "max_tenants", value: strconv.FormatInt(s.GetMaxTenants(), 10)},
-		{field: "dead_after", value: durationText(s.GetDeadAfterMs())},
+		{field: "dead_after", value: spanText(s.GetDeadAfterMs())},
 		{field: "maintenance", value: strconv.FormatBool(s.GetMaintenance())},
 		{field: "move_series_per_second", value: strconv.FormatInt(s.GetMoveSeriesPerSecond(), 10)},
 	}, specFacts("tenant_defaults.", s.GetTenantDefaults())...)
@@ -112,8 +112,8 @@ func tokenFacts(t *clusterpb.Token) []fact {
 	}
 }
 
-// durationText is a duration as people write it: 15d.
-func durationText(ms int64) string {
+// spanText is a duration as people write it: 15d.
+func spanText(ms int64) string {
 	return model.Duration(time.Duration(ms) * time.Millisecond).String()
 }
 

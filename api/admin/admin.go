@@ -21,7 +21,10 @@ type Node interface {
 	Leader() (string, bool)
 	Init(ctx context.Context, r cluster.InitRequest) (*cluster.InitResult, error)
 	Join(ctx context.Context, r cluster.JoinRequest) error
-	TransferLeadership(ctx context.Context, to string) error
+	// Rehearse says what Propose would answer, and changes nothing.
+	Rehearse(ctx context.Context, cmd *clusterpb.Command) (*clusterpb.ProposeResponse, error)
+	// HandLeadership has the leader hand over, and says to whom.
+	HandLeadership(ctx context.Context, to string, dry bool) (string, error)
 	Rebalance(ctx context.Context, ring string) error
 	WriteSnapshot(ctx context.Context, w io.Writer, local bool) (cluster.ArchiveHeader, error)
 	Restore(ctx context.Context, r cluster.RestoreRequest) (*cluster.RestoreResult, error)
@@ -75,15 +78,17 @@ func New(node Node, cfg Config) http.Handler {
 // routes is the whole API.
 func (a *api) routes() map[string]http.Handler {
 	return map[string]http.Handler{
-		"GET /api/v1/cluster/status":            http.HandlerFunc(a.status),
-		"GET /api/v1/cluster/members":           a.read(a.members),
-		"GET /api/v1/cluster/members/{name}":    a.read(a.member),
-		"PUT /api/v1/cluster/members/{name}":    a.change(a.putMember),
-		"DELETE /api/v1/cluster/members/{name}": a.change(a.removeMember),
-		"GET /api/v1/cluster/events":            a.read(a.events),
-		"POST /api/v1/cluster/init":             http.HandlerFunc(a.init),
-		"POST /api/v1/cluster/join":             http.HandlerFunc(a.join),
-		"POST /api/v1/cluster/leader":           http.HandlerFunc(a.transfer),
+		"GET /api/v1/cluster/status":                  http.HandlerFunc(a.status),
+		"GET /api/v1/cluster/members":                 a.read(a.members),
+		"GET /api/v1/cluster/members/{name}":          a.read(a.member),
+		"PUT /api/v1/cluster/members/{name}":          a.change(a.putMember),
+		"DELETE /api/v1/cluster/members/{name}":       a.change(a.removeMember),
+		"POST /api/v1/cluster/members/{name}/drain":   a.change(a.drainMember),
+		"POST /api/v1/cluster/members/{name}/undrain": a.change(a.undrainMember),
+		"GET /api/v1/cluster/events":                  a.read(a.events),
+		"POST /api/v1/cluster/init":                   http.HandlerFunc(a.init),
+		"POST /api/v1/cluster/join":                   http.HandlerFunc(a.join),
+		"POST /api/v1/cluster/leader":                 http.HandlerFunc(a.transfer),
 
 		"GET /api/v1/tenants":                      a.read(a.tenants),
 		"GET /api/v1/tenants/{id}":                 a.read(a.tenant),

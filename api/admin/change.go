@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"strconv"
-	"time"
 
 	"github.com/muster-metrics/muster/cluster"
 	"github.com/muster-metrics/muster/proto/clusterpb"
@@ -18,6 +17,8 @@ type change struct {
 	present func(*cluster.State) (object, error)
 	// body makes the answer; nil: the plain one.
 	body func(outcome) any
+	// full makes the answer of a dry run, too; nil: body does, or the plain one.
+	full func(outcome) any
 }
 
 // outcome is the answer to a change.
@@ -68,6 +69,10 @@ func (a *api) change(ask func(*http.Request) (change, error)) http.Handler {
 			Pending: append([]string{}, answer.GetPending()...), DryRun: dry,
 		}
 		w.Header().Set("Muster-Revision", strconv.FormatUint(out.Revision, 10))
+		if c.full != nil {
+			send(w, http.StatusOK, c.full(out))
+			return
+		}
 		if c.body != nil && !dry { // a secret that nothing knows helps nobody
 			send(w, http.StatusOK, c.body(out))
 			return
@@ -87,20 +92,11 @@ func (a *api) refused(r *clusterpb.Refusal, c change) error {
 	return p
 }
 
-// rehearse carries a command out on the newest state and keeps the answer only.
-// What the leader alone can tell, such as whether a node still answers, it
-// does not ask.
+// rehearse asks what the change would be answered, and makes none.
 func (a *api) rehearse(ctx context.Context, cmd *clusterpb.Command) (*clusterpb.ProposeResponse, error) {
 	ctx, cancel := context.WithTimeout(ctx, a.cfg.ReadTimeout)
 	defer cancel()
-	if _, err := a.node.Barrier(ctx); err != nil {
-		return nil, err
-	}
-	st := a.node.State()
-	cmd.TimeMs = time.Now().UnixMilli()
-	st.Place(cmd)
-	_, res := st.Apply(st.Revision()+1, cmd)
-	return &clusterpb.ProposeResponse{Revision: st.Revision(), Refusal: res.Refusal}, nil
+	return a.node.Rehearse(ctx, cmd)
 }
 
 func isDryRun(r *http.Request) (bool, error) {

@@ -126,7 +126,7 @@ func (a *api) join(w http.ResponseWriter, r *http.Request) {
 }
 
 // transfer hands leadership to the named voter, or to one of the leader's
-// choice. Only the leader can; another node answers who that is.
+// choice. Any node takes it to the leader, once.
 func (a *api) transfer(w http.ResponseWriter, r *http.Request) {
 	var o struct {
 		Node string `json:"node"`
@@ -136,31 +136,23 @@ func (a *api) transfer(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		err = decode(r, &o)
 	}
-	if err == nil && !dry {
-		err = a.handOver(r.Context(), o.Node)
+	if err != nil {
+		a.fail(w, r, err)
+		return
 	}
+	ctx, cancel := context.WithTimeout(r.Context(), a.cfg.ChangeTimeout)
+	defer cancel()
+	leader, err := a.node.HandLeadership(ctx, o.Node, dry)
 	if err != nil {
 		a.fail(w, r, err)
 		return
 	}
 	out := a.outcome(r.Context())
 	out.DryRun = dry
-	send(w, http.StatusOK, out)
-}
-
-func (a *api) handOver(ctx context.Context, to string) error {
-	ctx, cancel := context.WithTimeout(ctx, a.cfg.ChangeTimeout)
-	defer cancel()
-	if leader, known := a.node.Leader(); known && to != "" && leader == to {
-		return nil // it leads already
-	}
-	err := a.node.TransferLeadership(ctx, to)
-	switch {
-	case err == nil, errors.Is(err, cluster.ErrNotLeader), errors.Is(err, cluster.ErrNoCluster), errors.Is(err, cluster.ErrClosed):
-		return err
-	default: // nobody fit to take over, or another transfer under way
-		return &problem{code: http.StatusConflict, Message: err.Error()}
-	}
+	send(w, http.StatusOK, struct {
+		outcome
+		Leader string `json:"leader"`
+	}{out, leader})
 }
 
 // rebalance moves a ring's slots to where its nodes, weights and zones want

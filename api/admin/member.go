@@ -3,7 +3,6 @@ package admin
 import (
 	"encoding/hex"
 	"net/http"
-	"strconv"
 
 	"github.com/muster-metrics/muster/cluster"
 	"github.com/muster-metrics/muster/proto/clusterpb"
@@ -24,6 +23,9 @@ type memberObject struct {
 	Store        string `json:"store"` // id of its data directory, hex
 	Version      uint64 `json:"version"`
 	history
+
+	Drain   *drainObject   `json:"drain,omitempty"`
+	Removal *removalObject `json:"removal,omitempty"`
 }
 
 func memberState(s clusterpb.MemberState) string {
@@ -52,15 +54,19 @@ func memberOf(st *cluster.State, m *clusterpb.Member) object {
 }
 
 func (a *api) members(_ *http.Request, st *cluster.State) (object, error) {
-	list := []any{}
+	list, healths := []any{}, a.node.Health()
 	for _, m := range st.Members() {
-		list = append(list, memberOf(st, m).body)
+		list = append(list, leaving(st, m, healths).body)
 	}
 	return object{body: map[string]any{"members": list}}, nil
 }
 
 func (a *api) member(r *http.Request, st *cluster.State) (object, error) {
-	return showMember(r.PathValue("name"))(st)
+	o, err := showMember(r.PathValue("name"))(st)
+	if err != nil {
+		return o, err
+	}
+	return leaving(st, st.Member(r.PathValue("name")), a.node.Health()), nil
 }
 
 func showMember(name string) func(*cluster.State) (object, error) {
@@ -87,24 +93,6 @@ func (a *api) putMember(r *http.Request) (change, error) {
 	return change{
 		command: &clusterpb.Command{Change: &clusterpb.Command_UpdateMember{UpdateMember: &clusterpb.UpdateMember{
 			Name: name, Weight: o.Weight, Zone: o.Zone,
-		}}},
-		present: showMember(name),
-	}, nil
-}
-
-// removeMember takes a member out; with `?force=true` one that is gone for
-// good, whose store is then lost.
-func (a *api) removeMember(r *http.Request) (change, error) {
-	name, force := r.PathValue("name"), false
-	if v := r.URL.Query().Get("force"); v != "" {
-		var err error
-		if force, err = strconv.ParseBool(v); err != nil {
-			return change{}, bad("force", "force %q: want true or false", v)
-		}
-	}
-	return change{
-		command: &clusterpb.Command{Change: &clusterpb.Command_RemoveMember{RemoveMember: &clusterpb.RemoveMember{
-			Name: name, Force: force,
 		}}},
 		present: showMember(name),
 	}, nil

@@ -49,6 +49,8 @@ type nodeStatus struct {
 	Series        int64  `json:"series"`
 	DiskFreeBytes int64  `json:"disk_free_bytes"`
 	Version       string `json:"version"`
+	// Leaving tells of a node that drains or is being removed how far that is.
+	Leaving string `json:"leaving,omitempty"`
 }
 
 // healthyContact is how long ago a member of a healthy cluster was heard at most.
@@ -116,6 +118,7 @@ func statusOf(st *cluster.State, healths []*clusterpb.Health, leader string, sta
 	for _, m := range st.Members() {
 		n := nodeOf(st, m, heard[m.GetName()])
 		n.Slots = held[ring.Store(m.GetStore())]
+		n.Leaving = leavingText(st, m, healths)
 		switch {
 		case n.LastContactMS < 0:
 			problem("%s has not been heard by the leader", n.Name)

@@ -242,7 +242,7 @@ func rootCause(err error) error {
 // refusal turns an answer that is not 2xx into an error with the exit code of
 // its status.
 func refusal(status int, body []byte) error {
-	f := &failure{Code: exitFailed}
+	f := &failure{Code: exitFailed, status: status}
 	if err := json.Unmarshal(body, f); err != nil || f.Text == "" {
 		f.Text = strings.TrimSpace(string(body))
 	}

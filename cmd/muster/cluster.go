@@ -23,7 +23,7 @@ func clusterCommand(std stdio) *cli.Command {
 		Usage: "create it, join it, see how it is",
 		Subcommands: []*cli.Command{
 			clusterInit(std), clusterJoin(std), clusterStatus(std), clusterMembers(std),
-			clusterEvents(std), clusterRemove(std), clusterSet(std), clusterTransfer(std),
+			clusterEvents(std), clusterDrain(std), clusterUndrain(std), clusterRemove(std), clusterSet(std), clusterTransfer(std),
 		},
 	}
 }
@@ -348,28 +348,6 @@ func clusterEvents(std stdio) *cli.Command {
 	}
 }
 
-func clusterRemove(std stdio) *cli.Command {
-	return &cli.Command{
-		Name:      "remove",
-		Usage:     "take a stopped node out for good",
-		ArgsUsage: "NODE",
-		Flags: mutationFlags(
-			&cli.BoolFlag{Name: "force", Usage: "the node is down and will not come back: its copy is given up"},
-		),
-		Action: func(c *cli.Context) error {
-			node, err := oneArg(c, "the node's name")
-			if err != nil {
-				return err
-			}
-			q := url.Values{}
-			if c.Bool("force") {
-				q.Set("force", "true")
-			}
-			return act(c, std, "removed "+node, request{method: http.MethodDelete, path: "/api/v1/cluster/members/" + url.PathEscape(node), query: q})
-		},
-	}
-}
-
 func clusterSet(std stdio) *cli.Command {
 	return &cli.Command{
 		Name:      "set",
@@ -395,22 +373,6 @@ func clusterSet(std stdio) *cli.Command {
 				body["zone"] = c.String("zone")
 			}
 			return act(c, std, "set "+node, request{method: http.MethodPut, path: "/api/v1/cluster/members/" + url.PathEscape(node), body: body})
-		},
-	}
-}
-
-func clusterTransfer(std stdio) *cli.Command {
-	return &cli.Command{
-		Name:      "transfer-leader",
-		Usage:     "hand leadership to another voter",
-		ArgsUsage: "[NODE]",
-		Flags:     []cli.Flag{dryRunFlag()}, // who leads has no version
-		Action: func(c *cli.Context) error {
-			node, err := maybeArg(c, "")
-			if err != nil {
-				return err
-			}
-			return act(c, std, "handed leadership over", request{method: http.MethodPost, path: "/api/v1/cluster/leader", body: map[string]any{"node": node}})
 		},
 	}
 }

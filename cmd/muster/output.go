@@ -55,6 +55,8 @@ type failure struct {
 	Next  string `json:"next,omitempty"`
 	Field string `json:"field,omitempty"`
 	cause error
+	// status of the answer it was; 0: none.
+	status int
 }
 
 func (f *failure) Error() string { return f.Text }

@@ -49,8 +49,10 @@ func (r *readiness) failed() []string {
 		lines = append(lines, "is not a member yet")
 	case st.Member(r.node.cfg.Name).GetState() == clusterpb.MemberState_JOINING:
 		lines = append(lines, "is joining")
-	case st.Member(r.node.cfg.Name).GetState() != clusterpb.MemberState_ACTIVE:
-		lines = append(lines, "is leaving the cluster")
+	case st.Member(r.node.cfg.Name).GetState() == clusterpb.MemberState_REMOVING:
+		lines = append(lines, "is being removed from the cluster")
+	case r.node.cluster.Drains():
+		lines = append(lines, r.drained())
 	}
 	if !replayed {
 		lines = append(lines, "tenants' logs are being replayed")
@@ -80,7 +82,15 @@ func (r *readiness) refusesWrites() string {
 	if r.node.cluster.State().Cluster() == nil {
 		return "this node belongs to no cluster yet: run `muster cluster init` or `muster cluster join`"
 	}
+	if r.node.cluster.Drains() {
+		return r.drained()
+	}
 	return r.clock()
+}
+
+// drained is what a drained node says.
+func (r *readiness) drained() string {
+	return fmt.Sprintf("is draining: stop it, or end the drain with `muster cluster undrain %s`", r.node.cfg.Name)
 }
 
 // err is nil when the node is ready.

@@ -45,6 +45,7 @@ type nodeStatus struct {
 	Series        int64  `json:"series"`
 	DiskFreeBytes int64  `json:"disk_free_bytes"`
 	Version       string `json:"version"`
+	Leaving       string `json:"leaving,omitempty"`
 }
 
 func clusterStatus(std stdio) *cli.Command {
@@ -98,6 +99,11 @@ func (s stdio) status(st statusAnswer) {
 	s.table([]string{"NODE", "ADDRESS", "ZONE", "STATE", "ROLE", "LAST CONTACT", "APPLIED", "LAG", "SLOTS", "SERIES", "DISK FREE", "VERSION"}, rows)
 	for _, p := range st.Problems {
 		s.printf("! %s\n", p)
+	}
+	for _, n := range st.Nodes {
+		if n.Leaving != "" {
+			s.printf("%s is %s\n", n.Name, n.Leaving)
+		}
 	}
 	for _, r := range st.Rings {
 		if r.Moving > 0 { // what is short is among the problems
