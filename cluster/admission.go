@@ -87,6 +87,9 @@ func (n *Node) judgeJoin(r *clusterpb.JoinRequest) (*clusterpb.Command, *cluster
 	if err != nil {
 		return denied("%v", err)
 	}
+	if r := n.misspoken(r); r != nil {
+		return nil, r
+	}
 	st := n.State()
 	known := st.TokenByHash(token.Hash())
 	if known == nil {

@@ -35,7 +35,7 @@ func (s *State) Apply(rev uint64, cmd *clusterpb.Command) (*State, Result) {
 	}
 	e.remember(version, refusal)
 	e.next.revision = rev
-	return &e.next, Result{Version: version, Revision: rev, Refusal: refusal, Changed: e.changed}
+	return &e.next, Result{Version: version, Revision: rev, Refusal: refusal, Changed: e.changed, Check: cmd.GetCheckState() != nil}
 }
 
 // edit is the next state while a command is carried out. Its methods replace
@@ -116,6 +116,10 @@ func (e *edit) carryOut() (uint64, *clusterpb.Refusal) {
 		return e.recoverCluster(c.RecoverCluster)
 	case *clusterpb.Command_RefoundCluster:
 		return e.refoundCluster(c.RefoundCluster)
+	case *clusterpb.Command_CheckState:
+		return 0, nil // the FSM notes the hash
+	case *clusterpb.Command_RaiseVersion:
+		return e.raiseVersion(c.RaiseVersion)
 	default:
 		return 0, invalid("", "the command's change %T is not known to this version", c)
 	}

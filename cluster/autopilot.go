@@ -132,6 +132,7 @@ func (n *Node) candidates(e *engine, servers []raft.Server, now time.Time) []can
 		voters[s.ID] = s.Suffrage == raft.Voter
 	}
 	began := n.planned.Began()
+	found := n.compare(e, now)
 	var out []candidate
 	for _, m := range st.Members() {
 		voter, known := voters[serverOf(st, m)]
@@ -146,7 +147,8 @@ func (n *Node) candidates(e *engine, servers []raft.Server, now time.Time) []can
 		if h, ok := n.health.Of(m); ok {
 			heard = h.heard
 			c.Stable = now.Sub(h.heard) <= n.cfg.Timing.Fresh && now.Sub(h.since) >= n.cfg.Timing.Stable &&
-				h.report.GetApplied()+n.cfg.Timing.SnapshotThreshold > st.Revision()
+				h.report.GetApplied()+n.cfg.Timing.SnapshotThreshold > st.Revision() &&
+				found.diverged[m.GetName()]+h.report.GetGuards().GetHealing()+h.report.GetGuards().GetHalted() == ""
 		}
 		c.Silent = now.Sub(heard) > n.cfg.Timing.Spare
 		out = append(out, c)

@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -122,6 +123,9 @@ func (n *Node) barrierHere(ctx context.Context, e *engine) (uint64, error) {
 	}
 	if err := e.wait(ctx, e.raft.Barrier(limit)); err != nil {
 		return 0, err
+	}
+	if why := n.fsm.Halted(); why != "" {
+		return 0, fmt.Errorf("%w: %s should, and applies nothing more: %s", ErrNoLeader, n.cfg.Name, why)
 	}
 	return n.fsm.Applied(), nil
 }

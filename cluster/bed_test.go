@@ -140,6 +140,9 @@ func (n *bedNode) tryStart() error {
 	}
 	served := n.last.Swap(0)
 	n.node.OnChange(func(c Change) {
+		if n.node.fsm.Doubted() != "" && c.New.Revision() == n.last.Load() {
+			return // a state found wrong is replaced by another of its revision
+		}
 		if c.New.Revision() <= n.last.Swap(c.New.Revision()) || n.node.fsm.Applied() >= c.New.Revision() {
 			n.backwards.Store(true)
 		}

@@ -70,6 +70,15 @@ type Timing struct {
 	Spare time.Duration
 	// Expire is how often the leader forgets what is over. 1h.
 	Expire time.Duration
+	// Check is how often the leader has all nodes compare their states. 5m.
+	Check time.Duration
+	// Upgrade is how long all members have spoken a newer cluster version before
+	// the cluster does. 1m.
+	Upgrade time.Duration
+	// Patience is how long a leader may refuse every change for a transfer in
+	// progress, and Raft's main loop be silent, before something is done or said
+	// about it. 10s.
+	Patience time.Duration
 	// Ask bounds a change or a read that came without a deadline. 15s.
 	Ask time.Duration
 }
@@ -90,6 +99,9 @@ func (t Timing) withDefaults() Timing {
 		{&t.Stable, 10 * time.Second},
 		{&t.Spare, time.Minute},
 		{&t.Expire, time.Hour},
+		{&t.Check, 5 * time.Minute},
+		{&t.Upgrade, time.Minute},
+		{&t.Patience, 10 * time.Second},
 		{&t.Ask, 15 * time.Second},
 	} {
 		if *d.field == 0 {

@@ -22,10 +22,14 @@ const (
 	// ballastBytes is held back in a file of its own, and given up when the disk
 	// is full: term, vote and the log's end still find room then.
 	ballastBytes = 64 << 20
-	// A leader with less than tightBytes hands over to a voter with more.
+	// A leader with less than tightBytes hands over to a voter with more; a
+	// ballast that was given up is made again with more.
 	tightBytes = 256 << 20
-	// With less than fullBytes a leader refuses changes.
+	// With less than fullBytes a leader refuses changes: what others write may
+	// still go on for a while.
 	fullBytes = 64 << 20
+	// With less than lowBytes the ballast is given up, and the node is not ready.
+	lowBytes = 16 << 20
 	// handOverEvery is how often a leader whose disk is tight tries again.
 	handOverEvery = 30 * time.Second
 )
@@ -34,15 +38,18 @@ const (
 type disk struct {
 	dir  string
 	size int64 // of the ballast; 0: none
+	// The marks, bytes.
+	tight, full, low int64
 	// free is how many bytes anybody may still write.
 	free func(dir string) (int64, error)
 
-	mu    sync.Mutex
-	tried time.Time // when a tight leader last tried to hand over
+	mu sync.Mutex
+	// flight is when a tight leader last tried to hand over.
+	flight spell
 }
 
 func newDisk(dir string, ballast int64) *disk {
-	return &disk{dir: dir, size: max(ballast, 0), free: freeBytes}
+	return &disk{dir: dir, size: max(ballast, 0), tight: tightBytes, full: fullBytes, low: lowBytes, free: freeBytes}
 }
 
 func freeBytes(dir string) (int64, error) {
@@ -60,7 +67,7 @@ func (d *disk) path() string { return filepath.Join(d.dir, "ballast") }
 func (d *disk) Left() int64 {
 	free, err := d.free(d.dir)
 	if err != nil {
-		return tightBytes
+		return d.tight
 	}
 	return free - d.missing()
 }
@@ -75,7 +82,19 @@ func (d *disk) missing() int64 {
 }
 
 // Full says whether changes have to wait for room.
-func (d *disk) Full() bool { return d.Left() < fullBytes }
+func (d *disk) Full() bool { return d.Left() < d.full }
+
+// Low says whether there is hardly room left for what must be kept.
+func (d *disk) Low() bool { return d.Left() < d.low }
+
+// shortage says how much is left and how much is wanted.
+func (d *disk) shortage() string {
+	return fmt.Sprintf("the disk of %s is nearly full: %s left, %s wanted", d.dir, mebibytes(d.Left()), mebibytes(d.full))
+}
+
+func mebibytes(n int64) string {
+	return fmt.Sprintf("%.1f MiB", float64(max(n, 0))/(1<<20))
+}
 
 // Tend gives the ballast up where the disk is full, and takes it back where
 // there is room again.
@@ -86,12 +105,12 @@ func (d *disk) Tend() error {
 	switch missing := d.missing(); {
 	case d.size == 0:
 		return nil
-	case missing == 0 && left < fullBytes:
+	case missing == 0 && left < d.low:
 		if err := os.Remove(d.path()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("give the ballast up: %w", err)
 		}
-		return fmt.Errorf("the disk of %s is nearly full, %d MiB left: the ballast is given up", d.dir, left>>20)
-	case missing > 0 && left >= tightBytes:
+		return fmt.Errorf("%s: the ballast of %s is given up; make room there", d.shortage(), mebibytes(d.size))
+	case missing > 0 && left >= d.tight:
 		return d.take()
 	}
 	return nil
@@ -110,23 +129,12 @@ func (d *disk) take() error {
 	return nil
 }
 
-// MayTry says whether a tight leader should try to hand over now.
-func (d *disk) MayTry(now time.Time) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if now.Sub(d.tried) < handOverEvery {
-		return false
-	}
-	d.tried = now
-	return true
-}
-
 // noRoom refuses a change on a leader whose disk is full.
 func (n *Node) noRoom() *clusterpb.Refusal {
 	if !n.disk.Full() {
 		return nil
 	}
-	return full("", "the disk of %s, which leads, is nearly full: %d MiB left for the control state, want %d; make room there", n.cfg.Name, max(n.disk.Left(), 0)>>20, int64(fullBytes)>>20)
+	return full("", "%s leads, and %s; make room there, or hand over to a node with room: muster cluster transfer-leader", n.cfg.Name, n.disk.shortage())
 }
 
 // keepRoom tends the ballast, on every node.
@@ -147,10 +155,11 @@ func (n *Node) keepRoom(ctx context.Context) {
 
 // fleeFullDisk hands leadership over while it still can.
 func (n *Node) fleeFullDisk(ctx context.Context, e *engine) error {
-	if n.disk.Left() >= tightBytes || e.raft.State() != raft.Leader || !n.disk.MayTry(time.Now()) {
+	if n.disk.Left() >= n.disk.tight || e.raft.State() != raft.Leader || !n.disk.flight.MayTry(time.Now()) {
 		return nil
 	}
+	n.log.Warn("this node leads and its disk is nearly full: it hands over", "left", mebibytes(n.disk.Left()))
 	ctx, cancel := context.WithTimeout(ctx, n.cfg.Timing.Wait)
 	defer cancel()
-	return n.transfer(ctx, handOver{room: tightBytes})
+	return n.transfer(ctx, handOver{room: n.disk.tight})
 }

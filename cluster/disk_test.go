@@ -21,7 +21,7 @@ func TestTheBallastIsGivenUpOnAFullDiskAndTakenBack(t *testing.T) {
 	if st, err := os.Stat(d.path()); err != nil || st.Size() != d.size || st.Mode().Perm() != 0o600 {
 		t.Errorf("ballast %v, %v", st, err)
 	}
-	room = 1<<20 + fullBytes - 1
+	room = 1<<20 + lowBytes - 1
 	if !d.Full() {
 		t.Error("the disk is not full")
 	}
@@ -87,7 +87,7 @@ func TestALeaderWhoseDiskIsFullHandsOver(t *testing.T) {
 		left[i].Store(1 << 30)
 	}
 	old.propose(putTenant("room-again"))
-	if d := newDisk(t.TempDir(), 0); !d.MayTry(time.Now()) || d.MayTry(time.Now()) {
+	if s := new(spell); !s.MayTry(time.Now()) || s.MayTry(time.Now()) {
 		t.Error("handing over is tried once in a while")
 	}
 }

@@ -11,10 +11,6 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// transferPatience is how long a leader may answer every change with a transfer
-// in progress before its Raft instance is made anew (hashicorp/raft#696).
-const transferPatience = 10 * time.Second
-
 // engine is a running Raft instance with its disk and its transport.
 type engine struct {
 	raft  *raft.Raft
@@ -40,7 +36,7 @@ func (n *Node) startEngine() (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	st, err := store.Rebuild()
+	st, err := store.Rebuild(n.fsm.speaks, n.fsm.step)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("restore the control state: %w", err), store.Close())
 	}
@@ -102,6 +98,7 @@ func (n *Node) startLoops(e *engine) {
 	e.crew.Go(func() { n.keepAddress(e.ctx) })
 	e.crew.Go(func() { n.keepRoom(e.ctx) })
 	e.crew.Go(func() { n.suspectLeader(e.ctx, e) })
+	e.crew.Go(func() { n.feelPulse(e.ctx, e) })
 }
 
 // halt stops Raft and leaves the disk open.
@@ -131,10 +128,11 @@ func (e *engine) noteTransfer(err error) {
 	e.stuck.Store(0)
 }
 
-// isStuck says whether a leader has refused changes for too long.
-func (e *engine) isStuck(now time.Time) bool {
+// isStuck says whether a leader has refused changes for longer than patience
+// (hashicorp/raft#696).
+func (e *engine) isStuck(now time.Time, patience time.Duration) bool {
 	since := e.stuck.Load()
-	return since != 0 && now.Sub(time.Unix(0, since)) > transferPatience
+	return since != 0 && now.Sub(time.Unix(0, since)) > patience
 }
 
 // replaceEngine makes the Raft instance anew, in this process and on the same
@@ -145,7 +143,8 @@ func (n *Node) replaceEngine(old *engine) {
 	if n.ctx.Err() != nil || n.engine.Load() != old {
 		return
 	}
-	n.log.Error("leadership transfer does not end: raft is started anew")
+	n.restarts.Add(1)
+	n.log.Error("leadership transfer does not end: raft is started anew", "after", n.cfg.Timing.Patience)
 	if err := old.halt(); err != nil {
 		n.log.Error("stop raft", "err", err)
 	}

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -33,12 +34,21 @@ import (
 // After a start Raft hands over once more what the state was rebuilt from: its
 // newest snapshot, then the log. This replay runs beside the published state
 // and takes over when it is newer; at equal revisions both must have one hash.
+//
+// An entry that this software is too old for halts it: that entry and all after
+// it wait in the log for newer software, and no snapshot is taken over them. A
+// state that differs from the majority's is replaced (see heal): until the log
+// has been fetched anew, nodes that ask are told by the old one.
 type fsm struct {
 	// ctx ends when the node closes: only then does a record that cannot be
 	// written stop holding up the log.
 	ctx    context.Context
 	log    *slog.Logger
 	record *record
+	// speaks are the cluster versions that this software can apply, and step
+	// applies an entry of the log; an error halts.
+	speaks versions
+	step   stepper
 
 	// replay is Raft's own view; only Raft's FSM goroutine touches it.
 	replay *State
@@ -50,6 +60,12 @@ type fsm struct {
 	applied atomic.Uint64
 	notify  func()
 
+	// checked is what the last CheckState has found here.
+	checked atomic.Pointer[checked]
+	// halted is why nothing more is applied; doubted, why the published state is
+	// about to be replaced. nil: neither.
+	halted, doubted atomic.Pointer[string]
+
 	// watching serialises publishing and registering.
 	watching sync.Mutex
 	watchers []func(Change)
@@ -58,6 +74,9 @@ type fsm struct {
 	moving sync.Mutex
 	moved  chan struct{}
 }
+
+// checked is the hash of the state at the revision of a CheckState.
+type checked struct{ revision, hash uint64 }
 
 // Change is what a watcher hears: the state before and after, and what of it
 // may differ.
@@ -75,7 +94,8 @@ var (
 )
 
 func newFSM(ctx context.Context, log *slog.Logger, notify func()) *fsm {
-	f := &fsm{ctx: ctx, log: log, notify: notify, replay: EmptyState(), moved: make(chan struct{})}
+	f := &fsm{ctx: ctx, log: log, notify: notify, replay: EmptyState(), moved: make(chan struct{}), speaks: versions{oldestVersion, newestVersion}}
+	f.step = f.speaks.stepper()
 	f.published.Store(EmptyState())
 	return f
 }
@@ -106,6 +126,41 @@ func (f *fsm) Begin(st *State, record *record) {
 	f.publish(Change{Old: f.State(), New: st, Keys: everything})
 }
 
+// BeginAnew drops what Raft's log said so far. The published state stays until
+// the log, fetched anew, has reached its revision: then it is replaced, even at
+// the same one.
+func (f *fsm) BeginAnew(record *record, why string) {
+	f.record = record
+	f.replay = EmptyState()
+	f.checked.Store(nil)
+	f.halted.Store(nil)
+	f.doubted.Store(&why)
+}
+
+// Halted is why nothing more is applied; "": it is.
+func (f *fsm) Halted() string { return textOf(f.halted.Load()) }
+
+// Doubted is why the published state is about to be replaced; "": it is not.
+func (f *fsm) Doubted() string { return textOf(f.doubted.Load()) }
+
+func textOf(p *string) string {
+	if p == nil {
+		return ""
+	}
+	return *p
+}
+
+// halt stops applying. Raft goes on storing the log.
+func (f *fsm) halt(at uint64, err error) error {
+	err = fmt.Errorf("log entry %d: %w", at, err)
+	text := err.Error()
+	if f.halted.Swap(&text) == nil {
+		f.log.Error("nothing more is applied on this node", "revision", f.State().Revision(), "err", err)
+	}
+	f.notify()
+	return err
+}
+
 // Apply is not called by Raft, which prefers ApplyBatch.
 func (f *fsm) Apply(entry *raft.Log) any { return f.ApplyBatch([]*raft.Log{entry})[0] }
 
@@ -117,11 +172,13 @@ func (f *fsm) ApplyBatch(entries []*raft.Log) []any {
 	for i, entry := range entries {
 		switch entry.Type {
 		case raft.LogCommand:
-			next, result := applyEntry(f.replay, entry)
-			next = f.prove(next)
-			changes = append(changes, Change{f.replay, next, result.Changed})
+			change, result, err := f.carryOut(entry)
+			if err != nil {
+				answers[i] = err
+				continue
+			}
+			changes = append(changes, change)
 			answers[i] = result
-			f.replay = next
 		case raft.LogConfiguration:
 			f.StoreConfiguration(entry.Index, raft.DecodeConfiguration(entry.Data))
 		}
@@ -134,19 +191,45 @@ func (f *fsm) ApplyBatch(entries []*raft.Log) []any {
 	return answers
 }
 
+// carryOut is the next step of the replay.
+func (f *fsm) carryOut(entry *raft.Log) (Change, Result, error) {
+	if why := f.Halted(); why != "" {
+		return Change{}, Result{}, errors.New("halted at " + why)
+	}
+	next, result, err := f.step(f.replay, entry)
+	if err != nil {
+		return Change{}, Result{}, f.halt(entry.Index, err)
+	}
+	next = f.prove(next)
+	if result.Check {
+		f.checked.Store(&checked{next.Revision(), next.Hash()})
+	}
+	change := Change{f.replay, next, result.Changed}
+	f.replay = next
+	return change, result, nil
+}
+
 // advance publishes what is newer than the published state.
 func (f *fsm) advance(changes []Change) error {
-	for len(changes) > 0 && changes[0].New.Revision() <= f.State().Revision() {
+	anew := f.Doubted() != ""
+	for len(changes) > 0 && (changes[0].New.Revision() < f.State().Revision() || !anew && changes[0].New.Revision() == f.State().Revision()) {
 		changes = changes[1:]
 	}
 	if len(changes) == 0 {
 		return nil
+	}
+	if anew {
+		changes[0] = Change{Old: f.State(), New: changes[0].New, Keys: everything}
 	}
 	if err := f.recordRevision(changes[len(changes)-1].New.Revision()); err != nil {
 		return err
 	}
 	for _, c := range changes {
 		f.publish(c)
+	}
+	if anew {
+		f.doubted.Store(nil)
+		f.log.Info("the control state was fetched anew", "revision", f.State().Revision())
 	}
 	return nil
 }
@@ -156,7 +239,7 @@ func (f *fsm) advance(changes []Change) error {
 func (f *fsm) prove(replayed *State) *State {
 	st := f.State()
 	switch {
-	case replayed.Revision() != st.Revision():
+	case replayed.Revision() != st.Revision(), f.Doubted() != "":
 		return replayed
 	case replayed.Hash() == st.Hash():
 		return st
@@ -237,6 +320,10 @@ func (f *fsm) Restore(r io.ReadCloser) error {
 	if err != nil {
 		return fmt.Errorf("restore a snapshot: %w", err)
 	}
+	if err := f.speaks.check(st); err != nil {
+		return f.halt(st.Revision(), err)
+	}
+	f.halted.Store(nil)
 	if err := f.advance([]Change{{Old: f.State(), New: st, Keys: everything}}); err != nil {
 		return err
 	}
@@ -244,8 +331,14 @@ func (f *fsm) Restore(r io.ReadCloser) error {
 	return nil
 }
 
-// Snapshot takes a pointer; the writing is Persist's.
-func (f *fsm) Snapshot() (raft.FSMSnapshot, error) { return snapshotOf{f.replay}, nil }
+// Snapshot takes a pointer; the writing is Persist's. What was not applied must
+// stay in the log.
+func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
+	if why := f.Halted(); why != "" {
+		return nil, errors.New("no snapshot: halted at " + why)
+	}
+	return snapshotOf{f.replay}, nil
+}
 
 type snapshotOf struct{ state *State }
 

@@ -126,7 +126,7 @@ func (h *health) WaitApplied(ctx context.Context, rev uint64, members []*cluster
 				applied = append(applied, m.GetName())
 			default:
 				pending = append(pending, m.GetName())
-				waiting = waiting || h.Live(m, now)
+				waiting = waiting || h.Live(m, now) && c.report.GetGuards().GetHalted() == ""
 			}
 		}
 		if !waiting {

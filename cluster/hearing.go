@@ -64,7 +64,7 @@ func (n *Node) hint(e *engine, now time.Time) *clusterpb.HeartbeatResponse {
 func (n *Node) healthHere(e *engine) []*clusterpb.Health {
 	now, st := time.Now(), n.State()
 	roles := n.roles(e)
-	diverged := n.diverged(e, now)
+	found := n.compare(e, now)
 	out := make([]*clusterpb.Health, 0, len(st.Members()))
 	for _, m := range st.Members() {
 		h := &clusterpb.Health{Report: &clusterpb.Report{Node: m.GetName()}, LastContactMs: -1, Role: roles[m.GetName()]}
@@ -79,8 +79,9 @@ func (n *Node) healthHere(e *engine) []*clusterpb.Health {
 		if m.GetName() == n.cfg.Name {
 			h.LastContactMs = 0
 		}
-		if reason := diverged[m.GetName()]; reason != "" {
-			h.Report.Ready, h.Report.NotReadyReason = false, reason
+		h.Diverged, h.Disputed = found.diverged[m.GetName()], found.disputed[m.GetName()]
+		if h.Diverged != "" {
+			h.Report.Ready, h.Report.NotReadyReason = false, h.Diverged
 		}
 		out = append(out, h)
 	}

@@ -114,9 +114,9 @@ func (n *Node) beat(ctx context.Context, e *engine) {
 		case e.raft.State() == raft.Leader:
 			n.reportHere(e)
 		case known && leader != n.cfg.Name:
-			n.tell(ctx, leader)
+			n.tell(ctx, e, leader)
 		default:
-			next = n.askAround(ctx, next)
+			next = n.askAround(ctx, e, next)
 		}
 	}
 }
@@ -134,7 +134,7 @@ func (n *Node) reportHere(e *engine) {
 }
 
 // tell sends this node's report to a node and takes the answer for the view.
-func (n *Node) tell(ctx context.Context, node string) {
+func (n *Node) tell(ctx context.Context, e *engine, node string) {
 	conn, err := n.cfg.Door.Dial(ctx, node)
 	if err != nil {
 		return
@@ -149,6 +149,7 @@ func (n *Node) tell(ctx context.Context, node string) {
 	}
 	now := time.Now()
 	n.view.Take(answer, now, now.Sub(began))
+	n.mind(e, answer)
 	n.sightings.Saw(node, now)
 	for _, h := range answer.GetMembers() {
 		if h.GetLastContactMs() >= 0 {
@@ -162,7 +163,7 @@ func (n *Node) tell(ctx context.Context, node string) {
 
 // askAround tells one member after the other, while Raft names no leader: one
 // of them may know it, and hears where this node is now.
-func (n *Node) askAround(ctx context.Context, next int) int {
+func (n *Node) askAround(ctx context.Context, e *engine, next int) int {
 	var others []string
 	for _, name := range n.memberNames() {
 		if name != n.cfg.Name {
@@ -172,7 +173,7 @@ func (n *Node) askAround(ctx context.Context, next int) int {
 	if len(others) == 0 {
 		return 0
 	}
-	n.tell(ctx, others[next%len(others)])
+	n.tell(ctx, e, others[next%len(others)])
 	return (next + 1) % len(others)
 }
 
@@ -206,10 +207,15 @@ func (n *Node) ownReport(now time.Time) *clusterpb.Report {
 		Announced: applied,
 		Process:   n.process,
 	}
-	if st.Revision() == applied {
+	if st.Revision() == applied && n.fsm.Doubted() == "" {
 		r.StateHash = st.Hash()
 	}
+	if c := n.fsm.checked.Load(); c != nil {
+		r.CheckRevision, r.CheckHash = c.revision, c.hash
+	}
+	r.ClusterVersionMin, r.ClusterVersionMax = n.fsm.speaks.oldest, n.fsm.speaks.newest
 	r.DiskFreeBytes = max(n.disk.Left(), 0)
+	r.Guards = n.guards(now)
 	if c := n.credentials(); c != nil {
 		r.Incarnation = c.Identity.Incarnation
 	}
@@ -217,5 +223,20 @@ func (n *Node) ownReport(now time.Time) *clusterpb.Report {
 		r.Announced = 0
 		n.cfg.Local.Report(r)
 	}
+	if lines := n.Ailments(); len(lines) > 0 && r.GetReady() {
+		r.Ready, r.NotReadyReason = false, lines[0]
+	}
 	return r
+}
+
+// guards is how this node's own safeguards are.
+func (n *Node) guards(now time.Time) *clusterpb.Guards {
+	g := &clusterpb.Guards{
+		RaftFreeBytes: max(n.disk.Left(), 0), RaftWantedBytes: n.disk.full, BallastGivenUp: n.disk.missing() > 0,
+		StalledMs: n.pulse.Silent(now).Milliseconds(), Halted: n.fsm.Halted(), Healing: n.fsm.Doubted(),
+	}
+	if c := n.credentials(); c != nil {
+		g.CertificateExpiresMs = c.Expires().UnixMilli()
+	}
+	return g
 }

@@ -82,6 +82,7 @@ func (n *Node) askToJoin(ctx context.Context, r JoinRequest, token pki.Token) (*
 	defer conn.Close()
 	me := n.asMember(nil)
 	answer, err := clusterpb.NewJoinClient(conn).Join(ctx, &clusterpb.JoinRequest{
+		ClusterVersionMin: n.fsm.speaks.oldest, ClusterVersionMax: n.fsm.speaks.newest,
 		Token: token.Text(), Csr: csr, Name: me.GetName(), Address: me.GetAddress(), Zone: me.GetZone(),
 		StoreId: n.cfg.StoreID[:], Replace: r.Replace, Version: n.cfg.Version, Weight: r.Weight,
 		HttpAddress: me.GetHttpAddress(), WriteAddress: me.GetWriteAddress(), StoreAddress: me.GetStoreAddress(),

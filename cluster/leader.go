@@ -68,6 +68,11 @@ func (n *Node) leaderLoop(ctx context.Context, e *engine) {
 	expired := time.Now()
 	caughtUp := false
 	for {
+		if why := n.fsm.Halted(); why != "" {
+			if err := n.yield(ctx, e, why); err != nil && ctx.Err() == nil {
+				n.log.Warn("leader: hand over", "err", err)
+			}
+		}
 		if !caughtUp {
 			_, err := n.barrierHere(ctx, e)
 			caughtUp = err == nil
@@ -96,6 +101,7 @@ func (n *Node) round(ctx context.Context, e *engine) {
 		name string
 		do   func(context.Context, *engine) error
 	}{
+		{"compare states", n.compareStates},
 		{"hand over before the disk is full", n.fleeFullDisk},
 		{"reconcile raft's servers", n.reconcile},
 		{"activate joined nodes", n.activate},
@@ -103,7 +109,8 @@ func (n *Node) round(ctx context.Context, e *engine) {
 		{"close epochs", n.closeEnded},
 		{"move slots", n.moveSlots},
 		{"let members go", n.tendDepartures},
-		{"compare states", n.compareStates},
+		{"raise the cluster version", n.upgrade},
+		{"check states", n.checkStates},
 	} {
 		if ctx.Err() != nil {
 			return
@@ -140,7 +147,7 @@ func (n *Node) watchStuck(ctx context.Context, e *engine) {
 	if e.stuck.Load() == 0 {
 		return
 	}
-	if _, err := n.barrierHere(ctx, e); err != nil && e.isStuck(time.Now()) {
+	if _, err := n.barrierHere(ctx, e); err != nil && e.isStuck(time.Now(), n.cfg.Timing.Patience) {
 		n.crew.Go(func() { n.replaceEngine(e) })
 	}
 }

@@ -36,8 +36,8 @@ func (n *Node) register() error {
 			if e == nil || e.raft.State() != raft.Leader {
 				return 0
 			}
-			names, split := n.compare(e, time.Now())
-			return float64(len(names) + len(split))
+			f := n.compare(e, time.Now())
+			return float64(len(f.diverged) + len(f.disputed))
 		}),
 		gauge("muster_cluster_clock_offset_seconds", "This node's clock minus the median of the members' clocks.",
 			func() float64 { return n.ClockOffset().Seconds() }),

@@ -53,7 +53,12 @@ type Node struct {
 	joins   *grpc.Server
 
 	transferring atomic.Bool
-	failed       atomic.Pointer[lastTransfer]
+	yielding     spell
+	restarts     atomic.Int64 // of Raft in this process, by the watchdog
+	pulse        pulse
+	// diverged is what the leader last said of this node's state.
+	diverged atomic.Pointer[string]
+	failed   atomic.Pointer[lastTransfer]
 	// process is a random number of this Node, told in its reports.
 	process    uint64
 	collectors []prometheus.Collector

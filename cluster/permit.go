@@ -13,6 +13,9 @@ func (n *Node) unsafeNow(e *engine, cmd *clusterpb.Command) *clusterpb.Refusal {
 	if r := n.noRoom(); r != nil {
 		return r
 	}
+	if err := n.fsm.speaks.understands(cmd); err != nil {
+		return invalid("", "%s leads and has %v; finish the upgrade of all nodes first", n.cfg.Name, err)
+	}
 	st := n.State()
 	switch c := cmd.GetChange().(type) {
 	case *clusterpb.Command_RemoveMember:

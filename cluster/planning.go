@@ -19,6 +19,11 @@ type planned struct {
 	began   time.Time
 	rings   map[uint64]plan
 	finding string // what the last comparison of states has found
+
+	spoken  uint32 // a newer cluster version that all members speak
+	since   time.Time
+	checked uint64 // revision of the last check of states
+	looked  time.Time
 }
 
 // plan is where the slots of one ring are going.
@@ -38,7 +43,38 @@ func (p *planned) Forget() {
 	defer p.mu.Unlock()
 	p.began = time.Now()
 	p.finding = ""
+	p.spoken, p.checked, p.looked = 0, 0, time.Now()
 	clear(p.rings)
+}
+
+// Spoken notes the newer version that all members speak now, 0 for none, and
+// says since when.
+func (p *planned) Spoken(version uint32, now time.Time) time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.spoken != version {
+		p.spoken, p.since = version, now
+	}
+	return p.since
+}
+
+// CheckDue says whether the states should be checked now: some time after the
+// last check, where something has changed since.
+func (p *planned) CheckDue(revision uint64, every time.Duration, now time.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if revision <= p.checked || now.Sub(p.looked) < every {
+		return false
+	}
+	p.looked = now
+	return true
+}
+
+// Checked notes the revision of a check.
+func (p *planned) Checked(revision uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.checked = max(p.checked, revision)
 }
 
 // Finding keeps what a comparison has found and returns what the one before it

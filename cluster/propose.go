@@ -98,6 +98,9 @@ func (n *Node) attempt(ctx context.Context, cmd *clusterpb.Command) (*clusterpb.
 
 // lead makes a change as the leader and waits for the live nodes.
 func (n *Node) lead(ctx context.Context, e *engine, cmd *clusterpb.Command) (*clusterpb.ProposeResponse, error) {
+	if why := n.fsm.Halted(); why != "" {
+		return nil, fmt.Errorf("%w: %s should, and applies nothing more: %s", ErrNoLeader, n.cfg.Name, why)
+	}
 	if refusal := n.unsafeNow(e, cmd); refusal != nil {
 		return &clusterpb.ProposeResponse{Refusal: refusal}, nil
 	}

@@ -88,8 +88,11 @@ func (s *raftStore) Used() (bool, error) {
 // Rebuild makes the state that this node served by before it stopped: the
 // newest snapshot, and the log up to the recorded revision. What lies beyond
 // the record waits for a leader, who knows whether it was committed.
-func (s *raftStore) Rebuild() (*State, error) {
+func (s *raftStore) Rebuild(speaks versions, step stepper) (*State, error) {
 	st, index, err := s.newestSnapshot()
+	if err == nil {
+		err = speaks.check(st)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -99,7 +102,9 @@ func (s *raftStore) Rebuild() (*State, error) {
 			return nil, fmt.Errorf("rebuild the state up to revision %d: read log entry %d: %w", s.record.Revision(), i, err)
 		}
 		if entry.Type == raft.LogCommand {
-			st, _ = applyEntry(st, &entry)
+			if st, _, err = step(st, &entry); err != nil {
+				return nil, fmt.Errorf("log entry %d: %w", i, err)
+			}
 		}
 	}
 	return st, nil
@@ -147,12 +152,25 @@ func (s *raftStore) Close() error {
 	return errors.Join(errs...)
 }
 
+// stepper applies an entry of the log; what it is too old for is an error.
+type stepper func(*State, *raft.Log) (*State, Result, error)
+
+// stepper applies entries of the versions that are spoken.
+func (v versions) stepper() stepper {
+	return func(st *State, entry *raft.Log) (*State, Result, error) { return applyEntry(st, entry, v) }
+}
+
 // applyEntry applies a log entry. One that cannot be read is no command: every
-// node finds the same fault in it, and refuses it.
-func applyEntry(st *State, entry *raft.Log) (*State, Result) {
+// node finds the same fault in it, and refuses it. One of a newer version than is
+// spoken here is not: it is an error, and st stays as it is.
+func applyEntry(st *State, entry *raft.Log, speaks versions) (*State, Result, error) {
 	cmd, err := ParseCommand(entry.Data)
 	if err != nil {
 		cmd = nil
 	}
-	return st.Apply(entry.Index, cmd)
+	if err := speaks.understands(cmd); err != nil {
+		return st, Result{}, err
+	}
+	next, result := st.Apply(entry.Index, cmd)
+	return next, result, nil
 }

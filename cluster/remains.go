@@ -53,7 +53,9 @@ func (r *Remains) StateAt(revision uint64) (*State, error) {
 			return nil, fmt.Errorf("read log entry %d: %w", i, err)
 		}
 		if entry.Type == raft.LogCommand {
-			st, _ = applyEntry(st, &entry)
+			if st, _, err = applyEntry(st, &entry, versions{oldestVersion, newestVersion}); err != nil {
+				return nil, fmt.Errorf("log entry %d: %w", i, err)
+			}
 		}
 	}
 	return st, nil

@@ -36,7 +36,7 @@ func openDisk(t *testing.T, dir string) *rawDisk {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = store.Close() })
-	st, err := store.Rebuild()
+	st, err := store.Rebuild(versions{1, 1}, versions{1, 1}.stepper())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +93,7 @@ func (d *rawDisk) crashed() *State {
 		d.t.Fatal(err)
 	}
 	defer store.Close()
-	st, err := store.Rebuild()
+	st, err := store.Rebuild(versions{1, 1}, versions{1, 1}.stepper())
 	if err != nil {
 		d.t.Fatal(err)
 	}

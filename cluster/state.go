@@ -64,6 +64,8 @@ type Result struct {
 	// Refusal says why nothing was changed; nil where it was.
 	Refusal *clusterpb.Refusal
 	Changed Keys
+	// Check asks for the hash of the state after the command.
+	Check bool
 }
 
 // EmptyState is the state before a cluster was created, at revision 0.

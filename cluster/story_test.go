@@ -211,6 +211,10 @@ func command(change proto.Message) *clusterpb.Command {
 		cmd.Change = &clusterpb.Command_MoveSlots{MoveSlots: c}
 	case *clusterpb.CloseEpochs:
 		cmd.Change = &clusterpb.Command_CloseEpochs{CloseEpochs: c}
+	case *clusterpb.CheckState:
+		cmd.Change = &clusterpb.Command_CheckState{CheckState: c}
+	case *clusterpb.RaiseVersion:
+		cmd.Change = &clusterpb.Command_RaiseVersion{RaiseVersion: c}
 	case *clusterpb.Expire:
 		cmd.Change = &clusterpb.Command_Expire{Expire: c}
 	case *clusterpb.SetCustodians:

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -156,6 +157,7 @@ func (n *Node) transfer(ctx context.Context, want handOver) error {
 // transfer to it has not failed a moment ago.
 func (n *Node) successor(e *engine, want handOver) (raft.Server, error) {
 	st, now := n.State(), time.Now()
+	found := n.compare(e, now)
 	var best raft.Server
 	var reached uint64
 	why := ""
@@ -166,7 +168,7 @@ func (n *Node) successor(e *engine, want handOver) (raft.Server, error) {
 			continue
 		}
 		c, ok := n.health.Of(m)
-		if why = n.unfit(m, c, ok, want, now); why != "" {
+		if why = cmp.Or(n.unfit(m, c, ok, want, now), found.diverged[name]); why != "" {
 			continue
 		}
 		if best.ID == "" || c.report.GetApplied() > reached {
@@ -194,8 +196,12 @@ func (n *Node) unfit(m *clusterpb.Member, c contact, known bool, want handOver, 
 	switch last := n.failed.Load(); {
 	case !known || now.Sub(c.heard) > n.cfg.Timing.Fresh:
 		return fmt.Sprintf("was not heard in the last %s", n.cfg.Timing.Fresh)
-	case c.report.GetDiskFreeBytes() < want.room:
-		return fmt.Sprintf("has %d MiB of disk left", c.report.GetDiskFreeBytes()>>20)
+	case c.report.GetGuards().GetRaftFreeBytes() < want.room:
+		return fmt.Sprintf("has %d MiB of disk left", c.report.GetGuards().GetRaftFreeBytes()>>20)
+	case c.report.GetGuards().GetHalted() != "":
+		return "applies nothing more: " + c.report.GetGuards().GetHalted()
+	case c.report.GetGuards().GetHealing() != "":
+		return "is fetching its control state anew"
 	case want.staying && m.GetState() == clusterpb.MemberState_DRAINING:
 		return "is draining"
 	case want.staying && m.GetState() == clusterpb.MemberState_REMOVING:

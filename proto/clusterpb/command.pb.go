@@ -67,6 +67,8 @@ type Command struct {
 	//	*Command_RestoreState
 	//	*Command_RecoverCluster
 	//	*Command_RefoundCluster
+	//	*Command_CheckState
+	//	*Command_RaiseVersion
 	Change        isCommand_Change `protobuf_oneof:"change"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -376,6 +378,24 @@ func (x *Command) GetRefoundCluster() *RefoundCluster {
 	return nil
 }
 
+func (x *Command) GetCheckState() *CheckState {
+	if x != nil {
+		if x, ok := x.Change.(*Command_CheckState); ok {
+			return x.CheckState
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRaiseVersion() *RaiseVersion {
+	if x != nil {
+		if x, ok := x.Change.(*Command_RaiseVersion); ok {
+			return x.RaiseVersion
+		}
+	}
+	return nil
+}
+
 type isCommand_Change interface {
 	isCommand_Change()
 }
@@ -480,6 +500,14 @@ type Command_RefoundCluster struct {
 	RefoundCluster *RefoundCluster `protobuf:"bytes,57,opt,name=refound_cluster,json=refoundCluster,proto3,oneof"`
 }
 
+type Command_CheckState struct {
+	CheckState *CheckState `protobuf:"bytes,58,opt,name=check_state,json=checkState,proto3,oneof"`
+}
+
+type Command_RaiseVersion struct {
+	RaiseVersion *RaiseVersion `protobuf:"bytes,59,opt,name=raise_version,json=raiseVersion,proto3,oneof"`
+}
+
 func (*Command_Init) isCommand_Change() {}
 
 func (*Command_AddMember) isCommand_Change() {}
@@ -529,6 +557,10 @@ func (*Command_RestoreState) isCommand_Change() {}
 func (*Command_RecoverCluster) isCommand_Change() {}
 
 func (*Command_RefoundCluster) isCommand_Change() {}
+
+func (*Command_CheckState) isCommand_Change() {}
+
+func (*Command_RaiseVersion) isCommand_Change() {}
 
 // InitCluster creates the cluster with its first member, already active, and
 // the ring `default` that takes every tenant.
@@ -2405,11 +2437,94 @@ func (x *RefoundCluster) GetKnown() uint64 {
 	return 0
 }
 
+// CheckState changes nothing: every node notes the hash of its state at this
+// revision and reports it.
+type CheckState struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckState) Reset() {
+	*x = CheckState{}
+	mi := &file_clusterpb_command_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckState) ProtoMessage() {}
+
+func (x *CheckState) ProtoReflect() protoreflect.Message {
+	mi := &file_clusterpb_command_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckState.ProtoReflect.Descriptor instead.
+func (*CheckState) Descriptor() ([]byte, []int) {
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{30}
+}
+
+// RaiseVersion makes the cluster speak a newer version: every member does.
+type RaiseVersion struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Version       uint32                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RaiseVersion) Reset() {
+	*x = RaiseVersion{}
+	mi := &file_clusterpb_command_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RaiseVersion) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RaiseVersion) ProtoMessage() {}
+
+func (x *RaiseVersion) ProtoReflect() protoreflect.Message {
+	mi := &file_clusterpb_command_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RaiseVersion.ProtoReflect.Descriptor instead.
+func (*RaiseVersion) Descriptor() ([]byte, []int) {
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *RaiseVersion) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
 var File_clusterpb_command_proto protoreflect.FileDescriptor
 
 const file_clusterpb_command_proto_rawDesc = "" +
 	"\n" +
-	"\x17clusterpb/command.proto\x12\x11muster.cluster.v1\x1a\x15clusterpb/state.proto\"\xaf\x0f\n" +
+	"\x17clusterpb/command.proto\x12\x11muster.cluster.v1\x1a\x15clusterpb/state.proto\"\xb9\x10\n" +
 	"\aCommand\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\fR\trequestId\x12.\n" +
@@ -2449,7 +2564,10 @@ const file_clusterpb_command_proto_rawDesc = "" +
 	"\fput_settings\x182 \x01(\v2\x1e.muster.cluster.v1.PutSettingsH\x00R\vputSettings\x12F\n" +
 	"\rrestore_state\x187 \x01(\v2\x1f.muster.cluster.v1.RestoreStateH\x00R\frestoreState\x12L\n" +
 	"\x0frecover_cluster\x188 \x01(\v2!.muster.cluster.v1.RecoverClusterH\x00R\x0erecoverCluster\x12L\n" +
-	"\x0frefound_cluster\x189 \x01(\v2!.muster.cluster.v1.RefoundClusterH\x00R\x0erefoundClusterB\b\n" +
+	"\x0frefound_cluster\x189 \x01(\v2!.muster.cluster.v1.RefoundClusterH\x00R\x0erefoundCluster\x12@\n" +
+	"\vcheck_state\x18: \x01(\v2\x1d.muster.cluster.v1.CheckStateH\x00R\n" +
+	"checkState\x12F\n" +
+	"\rraise_version\x18; \x01(\v2\x1f.muster.cluster.v1.RaiseVersionH\x00R\fraiseVersionB\b\n" +
 	"\x06changeB\x13\n" +
 	"\x11_expected_version\"\xd8\x02\n" +
 	"\vInitCluster\x12\x12\n" +
@@ -2588,7 +2706,11 @@ const file_clusterpb_command_proto_rawDesc = "" +
 	"\bstore_id\x18\x02 \x01(\fR\astoreId\x12'\n" +
 	"\x0fca_certificates\x18\x03 \x01(\fR\x0ecaCertificates\x120\n" +
 	"\x06tokens\x18\x04 \x03(\v2\x18.muster.cluster.v1.TokenR\x06tokens\x12\x14\n" +
-	"\x05known\x18\x05 \x01(\x04R\x05knownB2Z0github.com/muster-metrics/muster/proto/clusterpbb\x06proto3"
+	"\x05known\x18\x05 \x01(\x04R\x05known\"\f\n" +
+	"\n" +
+	"CheckState\"(\n" +
+	"\fRaiseVersion\x12\x18\n" +
+	"\aversion\x18\x01 \x01(\rR\aversionB2Z0github.com/muster-metrics/muster/proto/clusterpbb\x06proto3"
 
 var (
 	file_clusterpb_command_proto_rawDescOnce sync.Once
@@ -2602,7 +2724,7 @@ func file_clusterpb_command_proto_rawDescGZIP() []byte {
 	return file_clusterpb_command_proto_rawDescData
 }
 
-var file_clusterpb_command_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
+var file_clusterpb_command_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_clusterpb_command_proto_goTypes = []any{
 	(*Command)(nil),           // 0: muster.cluster.v1.Command
 	(*InitCluster)(nil),       // 1: muster.cluster.v1.InitCluster
@@ -2634,13 +2756,15 @@ var file_clusterpb_command_proto_goTypes = []any{
 	(*RestoredTenant)(nil),    // 27: muster.cluster.v1.RestoredTenant
 	(*RecoverCluster)(nil),    // 28: muster.cluster.v1.RecoverCluster
 	(*RefoundCluster)(nil),    // 29: muster.cluster.v1.RefoundCluster
-	(*Member)(nil),            // 30: muster.cluster.v1.Member
-	(*Settings)(nil),          // 31: muster.cluster.v1.Settings
-	(*Token)(nil),             // 32: muster.cluster.v1.Token
-	(WriteQuorum)(0),          // 33: muster.cluster.v1.WriteQuorum
-	(TenantState)(0),          // 34: muster.cluster.v1.TenantState
-	(*TenantSpec)(nil),        // 35: muster.cluster.v1.TenantSpec
-	(*TenantToken)(nil),       // 36: muster.cluster.v1.TenantToken
+	(*CheckState)(nil),        // 30: muster.cluster.v1.CheckState
+	(*RaiseVersion)(nil),      // 31: muster.cluster.v1.RaiseVersion
+	(*Member)(nil),            // 32: muster.cluster.v1.Member
+	(*Settings)(nil),          // 33: muster.cluster.v1.Settings
+	(*Token)(nil),             // 34: muster.cluster.v1.Token
+	(WriteQuorum)(0),          // 35: muster.cluster.v1.WriteQuorum
+	(TenantState)(0),          // 36: muster.cluster.v1.TenantState
+	(*TenantSpec)(nil),        // 37: muster.cluster.v1.TenantSpec
+	(*TenantToken)(nil),       // 38: muster.cluster.v1.TenantToken
 }
 var file_clusterpb_command_proto_depIdxs = []int32{
 	1,  // 0: muster.cluster.v1.Command.init:type_name -> muster.cluster.v1.InitCluster
@@ -2668,34 +2792,36 @@ var file_clusterpb_command_proto_depIdxs = []int32{
 	25, // 22: muster.cluster.v1.Command.restore_state:type_name -> muster.cluster.v1.RestoreState
 	28, // 23: muster.cluster.v1.Command.recover_cluster:type_name -> muster.cluster.v1.RecoverCluster
 	29, // 24: muster.cluster.v1.Command.refound_cluster:type_name -> muster.cluster.v1.RefoundCluster
-	30, // 25: muster.cluster.v1.InitCluster.member:type_name -> muster.cluster.v1.Member
-	31, // 26: muster.cluster.v1.InitCluster.settings:type_name -> muster.cluster.v1.Settings
-	32, // 27: muster.cluster.v1.InitCluster.tokens:type_name -> muster.cluster.v1.Token
-	30, // 28: muster.cluster.v1.AddMember.member:type_name -> muster.cluster.v1.Member
-	32, // 29: muster.cluster.v1.CreateToken.token:type_name -> muster.cluster.v1.Token
-	33, // 30: muster.cluster.v1.PutRing.write_quorum:type_name -> muster.cluster.v1.WriteQuorum
-	14, // 31: muster.cluster.v1.PutRing.placement:type_name -> muster.cluster.v1.SlotStep
-	14, // 32: muster.cluster.v1.MoveSlots.steps:type_name -> muster.cluster.v1.SlotStep
-	16, // 33: muster.cluster.v1.CloseEpochs.epochs:type_name -> muster.cluster.v1.EpochKey
-	34, // 34: muster.cluster.v1.PutTenant.state:type_name -> muster.cluster.v1.TenantState
-	35, // 35: muster.cluster.v1.PutTenant.spec:type_name -> muster.cluster.v1.TenantSpec
-	36, // 36: muster.cluster.v1.CreateTenantToken.token:type_name -> muster.cluster.v1.TenantToken
-	31, // 37: muster.cluster.v1.PutSettings.settings:type_name -> muster.cluster.v1.Settings
-	31, // 38: muster.cluster.v1.RestoreState.settings:type_name -> muster.cluster.v1.Settings
-	26, // 39: muster.cluster.v1.RestoreState.rings:type_name -> muster.cluster.v1.RestoredRing
-	27, // 40: muster.cluster.v1.RestoreState.tenants:type_name -> muster.cluster.v1.RestoredTenant
-	32, // 41: muster.cluster.v1.RestoreState.tokens:type_name -> muster.cluster.v1.Token
-	11, // 42: muster.cluster.v1.RestoredRing.ring:type_name -> muster.cluster.v1.PutRing
-	34, // 43: muster.cluster.v1.RestoredTenant.state:type_name -> muster.cluster.v1.TenantState
-	35, // 44: muster.cluster.v1.RestoredTenant.spec:type_name -> muster.cluster.v1.TenantSpec
-	36, // 45: muster.cluster.v1.RestoredTenant.tokens:type_name -> muster.cluster.v1.TenantToken
-	30, // 46: muster.cluster.v1.RefoundCluster.member:type_name -> muster.cluster.v1.Member
-	32, // 47: muster.cluster.v1.RefoundCluster.tokens:type_name -> muster.cluster.v1.Token
-	48, // [48:48] is the sub-list for method output_type
-	48, // [48:48] is the sub-list for method input_type
-	48, // [48:48] is the sub-list for extension type_name
-	48, // [48:48] is the sub-list for extension extendee
-	0,  // [0:48] is the sub-list for field type_name
+	30, // 25: muster.cluster.v1.Command.check_state:type_name -> muster.cluster.v1.CheckState
+	31, // 26: muster.cluster.v1.Command.raise_version:type_name -> muster.cluster.v1.RaiseVersion
+	32, // 27: muster.cluster.v1.InitCluster.member:type_name -> muster.cluster.v1.Member
+	33, // 28: muster.cluster.v1.InitCluster.settings:type_name -> muster.cluster.v1.Settings
+	34, // 29: muster.cluster.v1.InitCluster.tokens:type_name -> muster.cluster.v1.Token
+	32, // 30: muster.cluster.v1.AddMember.member:type_name -> muster.cluster.v1.Member
+	34, // 31: muster.cluster.v1.CreateToken.token:type_name -> muster.cluster.v1.Token
+	35, // 32: muster.cluster.v1.PutRing.write_quorum:type_name -> muster.cluster.v1.WriteQuorum
+	14, // 33: muster.cluster.v1.PutRing.placement:type_name -> muster.cluster.v1.SlotStep
+	14, // 34: muster.cluster.v1.MoveSlots.steps:type_name -> muster.cluster.v1.SlotStep
+	16, // 35: muster.cluster.v1.CloseEpochs.epochs:type_name -> muster.cluster.v1.EpochKey
+	36, // 36: muster.cluster.v1.PutTenant.state:type_name -> muster.cluster.v1.TenantState
+	37, // 37: muster.cluster.v1.PutTenant.spec:type_name -> muster.cluster.v1.TenantSpec
+	38, // 38: muster.cluster.v1.CreateTenantToken.token:type_name -> muster.cluster.v1.TenantToken
+	33, // 39: muster.cluster.v1.PutSettings.settings:type_name -> muster.cluster.v1.Settings
+	33, // 40: muster.cluster.v1.RestoreState.settings:type_name -> muster.cluster.v1.Settings
+	26, // 41: muster.cluster.v1.RestoreState.rings:type_name -> muster.cluster.v1.RestoredRing
+	27, // 42: muster.cluster.v1.RestoreState.tenants:type_name -> muster.cluster.v1.RestoredTenant
+	34, // 43: muster.cluster.v1.RestoreState.tokens:type_name -> muster.cluster.v1.Token
+	11, // 44: muster.cluster.v1.RestoredRing.ring:type_name -> muster.cluster.v1.PutRing
+	36, // 45: muster.cluster.v1.RestoredTenant.state:type_name -> muster.cluster.v1.TenantState
+	37, // 46: muster.cluster.v1.RestoredTenant.spec:type_name -> muster.cluster.v1.TenantSpec
+	38, // 47: muster.cluster.v1.RestoredTenant.tokens:type_name -> muster.cluster.v1.TenantToken
+	32, // 48: muster.cluster.v1.RefoundCluster.member:type_name -> muster.cluster.v1.Member
+	34, // 49: muster.cluster.v1.RefoundCluster.tokens:type_name -> muster.cluster.v1.Token
+	50, // [50:50] is the sub-list for method output_type
+	50, // [50:50] is the sub-list for method input_type
+	50, // [50:50] is the sub-list for extension type_name
+	50, // [50:50] is the sub-list for extension extendee
+	0,  // [0:50] is the sub-list for field type_name
 }
 
 func init() { file_clusterpb_command_proto_init() }
@@ -2730,6 +2856,8 @@ func file_clusterpb_command_proto_init() {
 		(*Command_RestoreState)(nil),
 		(*Command_RecoverCluster)(nil),
 		(*Command_RefoundCluster)(nil),
+		(*Command_CheckState)(nil),
+		(*Command_RaiseVersion)(nil),
 	}
 	file_clusterpb_command_proto_msgTypes[4].OneofWrappers = []any{}
 	type x struct{}
@@ -2738,7 +2866,7 @@ func file_clusterpb_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_clusterpb_command_proto_rawDesc), len(file_clusterpb_command_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   30,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -152,7 +152,7 @@ func (x Dismissal_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Dismissal_Kind.Descriptor instead.
 func (Dismissal_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_clusterpb_control_proto_rawDescGZIP(), []int{24, 0}
+	return file_clusterpb_control_proto_rawDescGZIP(), []int{25, 0}
 }
 
 type ProposeRequest struct {
@@ -462,7 +462,14 @@ type Report struct {
 	// Rises with each change of `address`, by the node's own count.
 	AddressStamp int64 `protobuf:"varint,31,opt,name=address_stamp,json=addressStamp,proto3" json:"address_stamp,omitempty"`
 	// When its newest snapshot on schedule was written, Unix milliseconds; 0: none.
-	SnapshotMs    int64 `protobuf:"varint,36,opt,name=snapshot_ms,json=snapshotMs,proto3" json:"snapshot_ms,omitempty"`
+	SnapshotMs int64 `protobuf:"varint,36,opt,name=snapshot_ms,json=snapshotMs,proto3" json:"snapshot_ms,omitempty"`
+	// The cluster versions that its software can speak; 0: only the first.
+	ClusterVersionMin uint32 `protobuf:"varint,50,opt,name=cluster_version_min,json=clusterVersionMin,proto3" json:"cluster_version_min,omitempty"`
+	ClusterVersionMax uint32 `protobuf:"varint,51,opt,name=cluster_version_max,json=clusterVersionMax,proto3" json:"cluster_version_max,omitempty"`
+	// The newest CheckState it has applied, and State.Hash there.
+	CheckRevision uint64  `protobuf:"varint,52,opt,name=check_revision,json=checkRevision,proto3" json:"check_revision,omitempty"`
+	CheckHash     uint64  `protobuf:"varint,53,opt,name=check_hash,json=checkHash,proto3" json:"check_hash,omitempty"`
+	Guards        *Guards `protobuf:"bytes,54,opt,name=guards,proto3" json:"guards,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -651,6 +658,140 @@ func (x *Report) GetSnapshotMs() int64 {
 	return 0
 }
 
+func (x *Report) GetClusterVersionMin() uint32 {
+	if x != nil {
+		return x.ClusterVersionMin
+	}
+	return 0
+}
+
+func (x *Report) GetClusterVersionMax() uint32 {
+	if x != nil {
+		return x.ClusterVersionMax
+	}
+	return 0
+}
+
+func (x *Report) GetCheckRevision() uint64 {
+	if x != nil {
+		return x.CheckRevision
+	}
+	return 0
+}
+
+func (x *Report) GetCheckHash() uint64 {
+	if x != nil {
+		return x.CheckHash
+	}
+	return 0
+}
+
+func (x *Report) GetGuards() *Guards {
+	if x != nil {
+		return x.Guards
+	}
+	return nil
+}
+
+// Guards is how a node's own safeguards are.
+type Guards struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Room on the disk of its control state, as if the ballast were in place, and
+	// below how much it refuses changes when it leads.
+	RaftFreeBytes   int64 `protobuf:"varint,1,opt,name=raft_free_bytes,json=raftFreeBytes,proto3" json:"raft_free_bytes,omitempty"`
+	RaftWantedBytes int64 `protobuf:"varint,2,opt,name=raft_wanted_bytes,json=raftWantedBytes,proto3" json:"raft_wanted_bytes,omitempty"`
+	BallastGivenUp  bool  `protobuf:"varint,3,opt,name=ballast_given_up,json=ballastGivenUp,proto3" json:"ballast_given_up,omitempty"`
+	// How long Raft's main loop has not answered; 0 while it does.
+	StalledMs int64 `protobuf:"varint,4,opt,name=stalled_ms,json=stalledMs,proto3" json:"stalled_ms,omitempty"`
+	// What of the log it cannot apply, because its software is too old.
+	Halted string `protobuf:"bytes,5,opt,name=halted,proto3" json:"halted,omitempty"`
+	// Why it fetches its control state anew.
+	Healing string `protobuf:"bytes,6,opt,name=healing,proto3" json:"healing,omitempty"`
+	// When its member certificate runs out, Unix milliseconds.
+	CertificateExpiresMs int64 `protobuf:"varint,7,opt,name=certificate_expires_ms,json=certificateExpiresMs,proto3" json:"certificate_expires_ms,omitempty"`
+	unknownFields        protoimpl.UnknownFields
+	sizeCache            protoimpl.SizeCache
+}
+
+func (x *Guards) Reset() {
+	*x = Guards{}
+	mi := &file_clusterpb_control_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Guards) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Guards) ProtoMessage() {}
+
+func (x *Guards) ProtoReflect() protoreflect.Message {
+	mi := &file_clusterpb_control_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Guards.ProtoReflect.Descriptor instead.
+func (*Guards) Descriptor() ([]byte, []int) {
+	return file_clusterpb_control_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Guards) GetRaftFreeBytes() int64 {
+	if x != nil {
+		return x.RaftFreeBytes
+	}
+	return 0
+}
+
+func (x *Guards) GetRaftWantedBytes() int64 {
+	if x != nil {
+		return x.RaftWantedBytes
+	}
+	return 0
+}
+
+func (x *Guards) GetBallastGivenUp() bool {
+	if x != nil {
+		return x.BallastGivenUp
+	}
+	return false
+}
+
+func (x *Guards) GetStalledMs() int64 {
+	if x != nil {
+		return x.StalledMs
+	}
+	return 0
+}
+
+func (x *Guards) GetHalted() string {
+	if x != nil {
+		return x.Halted
+	}
+	return ""
+}
+
+func (x *Guards) GetHealing() string {
+	if x != nil {
+		return x.Healing
+	}
+	return ""
+}
+
+func (x *Guards) GetCertificateExpiresMs() int64 {
+	if x != nil {
+		return x.CertificateExpiresMs
+	}
+	return 0
+}
+
 type LogRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -659,7 +800,7 @@ type LogRequest struct {
 
 func (x *LogRequest) Reset() {
 	*x = LogRequest{}
-	mi := &file_clusterpb_control_proto_msgTypes[6]
+	mi := &file_clusterpb_control_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -671,7 +812,7 @@ func (x *LogRequest) String() string {
 func (*LogRequest) ProtoMessage() {}
 
 func (x *LogRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_control_proto_msgTypes[6]
+	mi := &file_clusterpb_control_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -684,7 +825,7 @@ func (x *LogRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogRequest.ProtoReflect.Descriptor instead.
 func (*LogRequest) Descriptor() ([]byte, []int) {
-	return file_clusterpb_control_proto_rawDescGZIP(), []int{6}
+	return file_clusterpb_control_proto_rawDescGZIP(), []int{7}
 }
 
 type LogResponse struct {
@@ -705,7 +846,7 @@ type LogResponse struct {
 
 func (x *LogResponse) Reset() {
 	*x = LogResponse{}
-	mi := &file_clusterpb_control_proto_msgTypes[7]
+	mi := &file_clusterpb_control_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -717,7 +858,7 @@ func (x *LogResponse) String() string {
 func (*LogResponse) ProtoMessage() {}
 
 func (x *LogResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_control_proto_msgTypes[7]
+	mi := &file_clusterpb_control_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -730,7 +871,7 @@ func (x *LogResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogResponse.ProtoReflect.Descriptor instead.
 func (*LogResponse) Descriptor() ([]byte, []int) {
-	return file_clusterpb_control_proto_rawDescGZIP(), []int{7}
+	return file_clusterpb_control_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *LogResponse) GetNode() string {
@@ -791,7 +932,7 @@ type HeartbeatRequest struct {
 
 func (x *HeartbeatRequest) Reset() {
 	*x = HeartbeatRequest{}
-	mi := &file_clusterpb_control_proto_msgTypes[8]
+	mi := &file_clusterpb_control_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -803,7 +944,7 @@ func (x *HeartbeatRequest) String() string {
 func (*HeartbeatRequest) ProtoMessage() {}
 
 func (x *HeartbeatRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_control_proto_msgTypes[8]
+	mi := &file_clusterpb_control_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -816,7 +957,7 @@ func (x *HeartbeatRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatRequest.ProtoReflect.Descriptor instead.
 func (*HeartbeatRequest) Descriptor() ([]byte, []int) {
-	return file_clusterpb_control_proto_rawDescGZIP(), []int{8}
+	return file_clusterpb_control_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *HeartbeatRequest) GetReport() *Report {
@@ -842,7 +983,7 @@ type HeartbeatResponse struct {
 
 func (x *HeartbeatResponse) Reset() {
 	*x = HeartbeatResponse{}
-	mi := &file_clusterpb_control_proto_msgTypes[9]
+	mi := &file_clusterpb_control_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -854,7 +995,7 @@ func (x *HeartbeatResponse) String() string {
 func (*HeartbeatResponse) ProtoMessage() {}
 
 func (x *HeartbeatResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_control_proto_msgTypes[9]
+	mi := &file_clusterpb_control_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -867,7 +1008,7 @@ func (x *HeartbeatResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatResponse.ProtoReflect.Descriptor instead.
 func (*HeartbeatResponse) Descriptor() ([]byte, []int) {
-	return file_clusterpb_control_proto_rawDescGZIP(), []int{9}
+	return file_clusterpb_control_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *HeartbeatResponse) GetClockMs() int64 {
@@ -913,13 +1054,17 @@ type Health struct {
 	LastContactMs int64  `protobuf:"varint,2,opt,name=last_contact_ms,json=lastContactMs,proto3" json:"last_contact_ms,omitempty"`
 	Role          string `protobuf:"bytes,3,opt,name=role,proto3" json:"role,omitempty"`
 	ClockOffsetMs int64  `protobuf:"varint,4,opt,name=clock_offset_ms,json=clockOffsetMs,proto3" json:"clock_offset_ms,omitempty"`
+	// Its control state differs from the majority's: where, in words.
+	Diverged string `protobuf:"bytes,50,opt,name=diverged,proto3" json:"diverged,omitempty"`
+	// The voters' states differ and none is the majority's: where, in words.
+	Disputed      string `protobuf:"bytes,51,opt,name=disputed,proto3" json:"disputed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Health) Reset() {
 	*x = Health{}
-	mi := &file_clusterpb_control_proto_msgTypes[10]
+	mi := &file_clusterpb_control_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -931,7 +1076,7 @@ func (x *Health) String() string {
 func (*Health) ProtoMessage() {}
 
 func (x *Health) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_control_proto_msgTypes[10]
+	mi := &file_clusterpb_control_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -944,7 +1089,7 @@ func (x *Health) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Health.ProtoReflect.Descriptor instead.
 func (*Health) Descriptor() ([]byte, []int) {
-	return file_clusterpb_control_proto_rawDescGZIP(), []int{10}
+	return file_clusterpb_control_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Health) GetReport() *Report {
@@ -975,6 +1120,20 @@ func (x *Health) GetClockOffsetMs() int64 {
 	return 0
 }
 
+func (x *Health) GetDiverged() string {
+	if x != nil {
+		return x.Diverged
+	}
+	return ""
+}
+
+func (x *Health) GetDisputed() string {
+	if x != nil {
+		return x.Disputed
+	}
+	return ""
+}
+
 type PingRequest struct {
 	state              protoimpl.MessageState `protogen:"open.v1"`
 	ClusterId          string                 `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
@@ -985,7 +1144,7 @@ type PingRequest struct {
 
 func (x *PingRequest) Reset() {
 	*x = PingRequest{}
-	mi := &file_clusterpb_control_proto_msgTypes[11]
+	mi := &file_clusterpb_control_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -997,7 +1156,7 @@ func (x *PingRequest) String() string {
 func (*PingRequest) ProtoMessage() {}
 
 func (x *PingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_control_proto_msgTypes[11]
+	mi := &file_clusterpb_control_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1010,7 +1169,7 @@ func (x *PingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PingRequest.ProtoReflect.Descriptor instead.
 func (*PingRequest) Descriptor() ([]byte, []int) {
-	return file_clusterpb_control_proto_rawDescGZIP(), []int{11}
+	return file_clusterpb_control_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *PingRequest) GetClusterId() string {
@@ -1039,7 +1198,7 @@ type PingResponse struct {
 
 func (x *PingResponse) Reset() {
 	*x = PingResponse{}
-	mi := &file_clusterpb_control_proto_msgTypes[12]
+	mi := &file_clusterpb_control_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1051,7 +1210,7 @@ func (x *PingResponse) String() string {
 func (*PingResponse) ProtoMessage() {}
 
 func (x *PingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_control_proto_msgTypes[12]
+	mi := &file_clusterpb_control_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1064,7 +1223,7 @@ func (x *PingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PingResponse.ProtoReflect.Descriptor instead.
 func (*PingResponse) Descriptor() ([]byte, []int) {
-	return file_clusterpb_control_proto_rawDescGZIP(), []int{12}
+	return file_clusterpb_control_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *PingResponse) GetNode() string {
@@ -1104,7 +1263,7 @@ type HandOverRequest struct {
 
 func (x *HandOverRequest) Reset() {
 	*x = HandOverRequest{}
-	mi := &file_clusterpb_control_proto_msgTypes[13]
+	mi := &file_clusterpb_control_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1116,7 +1275,7 @@ func (x *HandOverRequest) String() string {
 func (*HandOverRequest) ProtoMessage() {}
 
 func (x *HandOverRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_control_proto_msgTypes[13]
+	mi := &file_clusterpb_control_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1129,7 +1288,7 @@ func (x *HandOverRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HandOverRequest.ProtoReflect.Descriptor instead.
 func (*HandOverRequest) Descriptor() ([]byte, []int) {
-	return file_clusterpb_control_proto_rawDescGZIP(), []int{13}
+	return file_clusterpb_control_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *HandOverRequest) GetCaKey() []byte {
@@ -1147,7 +1306,7 @@ type HandOverResponse struct {
 
 func (x *HandOverResponse) Reset() {
 	*x = HandOverResponse{}
-	mi := &file_clusterpb_control_proto_msgTypes[14]
+	mi := &file_clusterpb_control_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1159,7 +1318,7 @@ func (x *HandOverResponse) String() string {
 func (*HandOverResponse) ProtoMessage() {}
 
 func (x *HandOverResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_control_proto_msgTypes[14]
+	mi := &file_clusterpb_control_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1172,7 +1331,7 @@ func (x *HandOverResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HandOverResponse.ProtoReflect.Descriptor instead.
 func (*HandOverResponse) Descriptor() ([]byte, []int) {
-	return file_clusterpb_control_proto_rawDescGZIP(), []int{14}
+	return file_clusterpb_control_proto_rawDescGZIP(), []int{15}
 }
 
 type HandLeadershipRequest struct {
@@ -1187,7 +1346,7 @@ type HandLeadershipRequest struct {
 
 func (x *HandLeadershipRequest) Reset() {
 	*x = HandLeadershipRequest{}
-	mi := &file_clusterpb_control_proto_msgTypes[15]
+	mi := &file_clusterpb_control_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1199,7 +1358,7 @@ func (x *HandLeadershipRequest) String() string {
 func (*HandLeadershipRequest) ProtoMessage() {}
 
 func (x *HandLeadershipRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_control_proto_msgTypes[15]
+	mi := &file_clusterpb_control_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1212,7 +1371,7 @@ func (x *HandLeadershipRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HandLeadershipRequest.ProtoReflect.Descriptor instead.
 func (*HandLeadershipRequest) Descriptor() ([]byte, []int) {
-	return file_clusterpb_control_proto_rawDescGZIP(), []int{15}
+	return file_clusterpb_control_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *HandLeadershipRequest) GetTo() string {
@@ -1239,7 +1398,7 @@ type HandLeadershipResponse struct {
 
 func (x *HandLeadershipResponse) Reset() {
 	*x = HandLeadershipResponse{}
-	mi := &file_clusterpb_control_proto_msgTypes[16]
+	mi := &file_clusterpb_control_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1251,7 +1410,7 @@ func (x *HandLeadershipResponse) String() string {
 func (*HandLeadershipResponse) ProtoMessage() {}
 
 func (x *HandLeadershipResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_control_proto_msgTypes[16]
+	mi := &file_clusterpb_control_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1264,7 +1423,7 @@ func (x *HandLeadershipResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HandLeadershipResponse.ProtoReflect.Descriptor instead.
 func (*HandLeadershipResponse) Descriptor() ([]byte, []int) {
-	return file_clusterpb_control_proto_rawDescGZIP(), []int{16}
+	return file_clusterpb_control_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *HandLeadershipResponse) GetLeader() string {
@@ -1290,7 +1449,7 @@ type RenewRequest struct {
 
 func (x *RenewRequest) Reset() {
 	*x = RenewRequest{}
-	mi := &file_clusterpb_control_proto_msgTypes[17]
+	mi := &file_clusterpb_control_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1302,7 +1461,7 @@ func (x *RenewRequest) String() string {
 func (*RenewRequest) ProtoMessage() {}
 
 func (x *RenewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_control_proto_msgTypes[17]
+	mi := &file_clusterpb_control_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1315,7 +1474,7 @@ func (x *RenewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewRequest.ProtoReflect.Descriptor instead.
 func (*RenewRequest) Descriptor() ([]byte, []int) {
-	return file_clusterpb_control_proto_rawDescGZIP(), []int{17}
+	return file_clusterpb_control_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *RenewRequest) GetCsr() []byte {
@@ -1334,7 +1493,7 @@ type RenewResponse struct {
 
 func (x *RenewResponse) Reset() {
 	*x = RenewResponse{}
-	mi := &file_clusterpb_control_proto_msgTypes[18]
+	mi := &file_clusterpb_control_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1346,7 +1505,7 @@ func (x *RenewResponse) String() string {
 func (*RenewResponse) ProtoMessage() {}
 
 func (x *RenewResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_control_proto_msgTypes[18]
+	mi := &file_clusterpb_control_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1359,7 +1518,7 @@ func (x *RenewResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewResponse.ProtoReflect.Descriptor instead.
 func (*RenewResponse) Descriptor() ([]byte, []int) {
-	return file_clusterpb_control_proto_rawDescGZIP(), []int{18}
+	return file_clusterpb_control_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *RenewResponse) GetCertificates() []byte {
@@ -1390,13 +1549,16 @@ type JoinRequest struct {
 	HeldIncarnation   uint64 `protobuf:"varint,36,opt,name=held_incarnation,json=heldIncarnation,proto3" json:"held_incarnation,omitempty"`
 	HeldRevision      uint64 `protobuf:"varint,37,opt,name=held_revision,json=heldRevision,proto3" json:"held_revision,omitempty"`
 	ResetControlState bool   `protobuf:"varint,38,opt,name=reset_control_state,json=resetControlState,proto3" json:"reset_control_state,omitempty"`
+	// The cluster versions that its software can speak; 0: only the first.
+	ClusterVersionMin uint32 `protobuf:"varint,50,opt,name=cluster_version_min,json=clusterVersionMin,proto3" json:"cluster_version_min,omitempty"`
+	ClusterVersionMax uint32 `protobuf:"varint,51,opt,name=cluster_version_max,json=clusterVersionMax,proto3" json:"cluster_version_max,omitempty"`
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }
 
 func (x *JoinRequest) Reset() {
 	*x = JoinRequest{}
-	mi := &file_clusterpb_control_proto_msgTypes[19]
+	mi := &file_clusterpb_control_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1408,7 +1570,7 @@ func (x *JoinRequest) String() string {
 func (*JoinRequest) ProtoMessage() {}
 
 func (x *JoinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_control_proto_msgTypes[19]
+	mi := &file_clusterpb_control_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1421,7 +1583,7 @@ func (x *JoinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinRequest.ProtoReflect.Descriptor instead.
 func (*JoinRequest) Descriptor() ([]byte, []int) {
-	return file_clusterpb_control_proto_rawDescGZIP(), []int{19}
+	return file_clusterpb_control_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *JoinRequest) GetToken() string {
@@ -1536,6 +1698,20 @@ func (x *JoinRequest) GetResetControlState() bool {
 	return false
 }
 
+func (x *JoinRequest) GetClusterVersionMin() uint32 {
+	if x != nil {
+		return x.ClusterVersionMin
+	}
+	return 0
+}
+
+func (x *JoinRequest) GetClusterVersionMax() uint32 {
+	if x != nil {
+		return x.ClusterVersionMax
+	}
+	return 0
+}
+
 type JoinResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// PEM: the node's certificate and the CA's.
@@ -1554,7 +1730,7 @@ type JoinResponse struct {
 
 func (x *JoinResponse) Reset() {
 	*x = JoinResponse{}
-	mi := &file_clusterpb_control_proto_msgTypes[20]
+	mi := &file_clusterpb_control_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1566,7 +1742,7 @@ func (x *JoinResponse) String() string {
 func (*JoinResponse) ProtoMessage() {}
 
 func (x *JoinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_control_proto_msgTypes[20]
+	mi := &file_clusterpb_control_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1579,7 +1755,7 @@ func (x *JoinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinResponse.ProtoReflect.Descriptor instead.
 func (*JoinResponse) Descriptor() ([]byte, []int) {
-	return file_clusterpb_control_proto_rawDescGZIP(), []int{20}
+	return file_clusterpb_control_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *JoinResponse) GetCertificate() []byte {
@@ -1652,7 +1828,7 @@ type Announcement struct {
 
 func (x *Announcement) Reset() {
 	*x = Announcement{}
-	mi := &file_clusterpb_control_proto_msgTypes[21]
+	mi := &file_clusterpb_control_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1664,7 +1840,7 @@ func (x *Announcement) String() string {
 func (*Announcement) ProtoMessage() {}
 
 func (x *Announcement) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_control_proto_msgTypes[21]
+	mi := &file_clusterpb_control_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1677,7 +1853,7 @@ func (x *Announcement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Announcement.ProtoReflect.Descriptor instead.
 func (*Announcement) Descriptor() ([]byte, []int) {
-	return file_clusterpb_control_proto_rawDescGZIP(), []int{21}
+	return file_clusterpb_control_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Announcement) GetNode() string {
@@ -1721,7 +1897,7 @@ type GreetRequest struct {
 
 func (x *GreetRequest) Reset() {
 	*x = GreetRequest{}
-	mi := &file_clusterpb_control_proto_msgTypes[22]
+	mi := &file_clusterpb_control_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1733,7 +1909,7 @@ func (x *GreetRequest) String() string {
 func (*GreetRequest) ProtoMessage() {}
 
 func (x *GreetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_control_proto_msgTypes[22]
+	mi := &file_clusterpb_control_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1746,7 +1922,7 @@ func (x *GreetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GreetRequest.ProtoReflect.Descriptor instead.
 func (*GreetRequest) Descriptor() ([]byte, []int) {
-	return file_clusterpb_control_proto_rawDescGZIP(), []int{22}
+	return file_clusterpb_control_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GreetRequest) GetCaller() *Announcement {
@@ -1791,7 +1967,7 @@ type GreetResponse struct {
 
 func (x *GreetResponse) Reset() {
 	*x = GreetResponse{}
-	mi := &file_clusterpb_control_proto_msgTypes[23]
+	mi := &file_clusterpb_control_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1803,7 +1979,7 @@ func (x *GreetResponse) String() string {
 func (*GreetResponse) ProtoMessage() {}
 
 func (x *GreetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_control_proto_msgTypes[23]
+	mi := &file_clusterpb_control_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1816,7 +1992,7 @@ func (x *GreetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GreetResponse.ProtoReflect.Descriptor instead.
 func (*GreetResponse) Descriptor() ([]byte, []int) {
-	return file_clusterpb_control_proto_rawDescGZIP(), []int{23}
+	return file_clusterpb_control_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *GreetResponse) GetMe() *Announcement {
@@ -1866,7 +2042,7 @@ type Dismissal struct {
 
 func (x *Dismissal) Reset() {
 	*x = Dismissal{}
-	mi := &file_clusterpb_control_proto_msgTypes[24]
+	mi := &file_clusterpb_control_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1878,7 +2054,7 @@ func (x *Dismissal) String() string {
 func (*Dismissal) ProtoMessage() {}
 
 func (x *Dismissal) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_control_proto_msgTypes[24]
+	mi := &file_clusterpb_control_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1891,7 +2067,7 @@ func (x *Dismissal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Dismissal.ProtoReflect.Descriptor instead.
 func (*Dismissal) Descriptor() ([]byte, []int) {
-	return file_clusterpb_control_proto_rawDescGZIP(), []int{24}
+	return file_clusterpb_control_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Dismissal) GetKind() Dismissal_Kind {
@@ -1987,7 +2163,7 @@ const file_clusterpb_control_proto_rawDesc = "" +
 	"\"\x10\n" +
 	"\x0eBarrierRequest\"-\n" +
 	"\x0fBarrierResponse\x12\x1a\n" +
-	"\brevision\x18\x01 \x01(\x04R\brevision\"\xca\x05\n" +
+	"\brevision\x18\x01 \x01(\x04R\brevision\"\xa3\a\n" +
 	"\x06Report\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x18\n" +
@@ -2014,7 +2190,22 @@ const file_clusterpb_control_proto_rawDesc = "" +
 	"\x13cluster_incarnation\x18\x1e \x01(\x04R\x12clusterIncarnation\x12#\n" +
 	"\raddress_stamp\x18\x1f \x01(\x03R\faddressStamp\x12\x1f\n" +
 	"\vsnapshot_ms\x18$ \x01(\x03R\n" +
-	"snapshotMs\"\f\n" +
+	"snapshotMs\x12.\n" +
+	"\x13cluster_version_min\x182 \x01(\rR\x11clusterVersionMin\x12.\n" +
+	"\x13cluster_version_max\x183 \x01(\rR\x11clusterVersionMax\x12%\n" +
+	"\x0echeck_revision\x184 \x01(\x04R\rcheckRevision\x12\x1d\n" +
+	"\n" +
+	"check_hash\x185 \x01(\x04R\tcheckHash\x121\n" +
+	"\x06guards\x186 \x01(\v2\x19.muster.cluster.v1.GuardsR\x06guards\"\x8d\x02\n" +
+	"\x06Guards\x12&\n" +
+	"\x0fraft_free_bytes\x18\x01 \x01(\x03R\rraftFreeBytes\x12*\n" +
+	"\x11raft_wanted_bytes\x18\x02 \x01(\x03R\x0fraftWantedBytes\x12(\n" +
+	"\x10ballast_given_up\x18\x03 \x01(\bR\x0eballastGivenUp\x12\x1d\n" +
+	"\n" +
+	"stalled_ms\x18\x04 \x01(\x03R\tstalledMs\x12\x16\n" +
+	"\x06halted\x18\x05 \x01(\tR\x06halted\x12\x18\n" +
+	"\ahealing\x18\x06 \x01(\tR\ahealing\x124\n" +
+	"\x16certificate_expires_ms\x18\a \x01(\x03R\x14certificateExpiresMs\"\f\n" +
 	"\n" +
 	"LogRequest\"\xd6\x01\n" +
 	"\vLogResponse\x12\x12\n" +
@@ -2033,12 +2224,14 @@ const file_clusterpb_control_proto_rawDesc = "" +
 	"\brevision\x18\x02 \x01(\x04R\brevision\x123\n" +
 	"\amembers\x18\x03 \x03(\v2\x19.muster.cluster.v1.HealthR\amembers\x12(\n" +
 	"\x10median_offset_ms\x18\x04 \x01(\x03R\x0emedianOffsetMs\x12:\n" +
-	"\tdismissal\x18\x1e \x01(\v2\x1c.muster.cluster.v1.DismissalR\tdismissal\"\x9f\x01\n" +
+	"\tdismissal\x18\x1e \x01(\v2\x1c.muster.cluster.v1.DismissalR\tdismissal\"\xd7\x01\n" +
 	"\x06Health\x121\n" +
 	"\x06report\x18\x01 \x01(\v2\x19.muster.cluster.v1.ReportR\x06report\x12&\n" +
 	"\x0flast_contact_ms\x18\x02 \x01(\x03R\rlastContactMs\x12\x12\n" +
 	"\x04role\x18\x03 \x01(\tR\x04role\x12&\n" +
-	"\x0fclock_offset_ms\x18\x04 \x01(\x03R\rclockOffsetMs\"]\n" +
+	"\x0fclock_offset_ms\x18\x04 \x01(\x03R\rclockOffsetMs\x12\x1a\n" +
+	"\bdiverged\x182 \x01(\tR\bdiverged\x12\x1a\n" +
+	"\bdisputed\x183 \x01(\tR\bdisputed\"]\n" +
 	"\vPingRequest\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12/\n" +
@@ -2061,7 +2254,7 @@ const file_clusterpb_control_proto_rawDesc = "" +
 	"\fRenewRequest\x12\x10\n" +
 	"\x03csr\x18\x01 \x01(\fR\x03csr\"3\n" +
 	"\rRenewResponse\x12\"\n" +
-	"\fcertificates\x18\x01 \x01(\fR\fcertificates\"\xf3\x03\n" +
+	"\fcertificates\x18\x01 \x01(\fR\fcertificates\"\xd3\x04\n" +
 	"\vJoinRequest\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x10\n" +
 	"\x03csr\x18\x02 \x01(\fR\x03csr\x12\x12\n" +
@@ -2079,7 +2272,9 @@ const file_clusterpb_control_proto_rawDesc = "" +
 	"\x0fheld_cluster_id\x18# \x01(\tR\rheldClusterId\x12)\n" +
 	"\x10held_incarnation\x18$ \x01(\x04R\x0fheldIncarnation\x12#\n" +
 	"\rheld_revision\x18% \x01(\x04R\fheldRevision\x12.\n" +
-	"\x13reset_control_state\x18& \x01(\bR\x11resetControlState\"\xea\x02\n" +
+	"\x13reset_control_state\x18& \x01(\bR\x11resetControlState\x12.\n" +
+	"\x13cluster_version_min\x182 \x01(\rR\x11clusterVersionMin\x12.\n" +
+	"\x13cluster_version_max\x183 \x01(\rR\x11clusterVersionMax\"\xea\x02\n" +
 	"\fJoinResponse\x12 \n" +
 	"\vcertificate\x18\x01 \x01(\fR\vcertificate\x12'\n" +
 	"\x0fca_certificates\x18\x02 \x01(\fR\x0ecaCertificates\x12\x1d\n" +
@@ -2147,7 +2342,7 @@ func file_clusterpb_control_proto_rawDescGZIP() []byte {
 }
 
 var file_clusterpb_control_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_clusterpb_control_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_clusterpb_control_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_clusterpb_control_proto_goTypes = []any{
 	(Refusal_Kind)(0),              // 0: muster.cluster.v1.Refusal.Kind
 	(Dismissal_Kind)(0),            // 1: muster.cluster.v1.Dismissal.Kind
@@ -2157,73 +2352,75 @@ var file_clusterpb_control_proto_goTypes = []any{
 	(*BarrierRequest)(nil),         // 5: muster.cluster.v1.BarrierRequest
 	(*BarrierResponse)(nil),        // 6: muster.cluster.v1.BarrierResponse
 	(*Report)(nil),                 // 7: muster.cluster.v1.Report
-	(*LogRequest)(nil),             // 8: muster.cluster.v1.LogRequest
-	(*LogResponse)(nil),            // 9: muster.cluster.v1.LogResponse
-	(*HeartbeatRequest)(nil),       // 10: muster.cluster.v1.HeartbeatRequest
-	(*HeartbeatResponse)(nil),      // 11: muster.cluster.v1.HeartbeatResponse
-	(*Health)(nil),                 // 12: muster.cluster.v1.Health
-	(*PingRequest)(nil),            // 13: muster.cluster.v1.PingRequest
-	(*PingResponse)(nil),           // 14: muster.cluster.v1.PingResponse
-	(*HandOverRequest)(nil),        // 15: muster.cluster.v1.HandOverRequest
-	(*HandOverResponse)(nil),       // 16: muster.cluster.v1.HandOverResponse
-	(*HandLeadershipRequest)(nil),  // 17: muster.cluster.v1.HandLeadershipRequest
-	(*HandLeadershipResponse)(nil), // 18: muster.cluster.v1.HandLeadershipResponse
-	(*RenewRequest)(nil),           // 19: muster.cluster.v1.RenewRequest
-	(*RenewResponse)(nil),          // 20: muster.cluster.v1.RenewResponse
-	(*JoinRequest)(nil),            // 21: muster.cluster.v1.JoinRequest
-	(*JoinResponse)(nil),           // 22: muster.cluster.v1.JoinResponse
-	(*Announcement)(nil),           // 23: muster.cluster.v1.Announcement
-	(*GreetRequest)(nil),           // 24: muster.cluster.v1.GreetRequest
-	(*GreetResponse)(nil),          // 25: muster.cluster.v1.GreetResponse
-	(*Dismissal)(nil),              // 26: muster.cluster.v1.Dismissal
-	(*Command)(nil),                // 27: muster.cluster.v1.Command
-	(*Member)(nil),                 // 28: muster.cluster.v1.Member
+	(*Guards)(nil),                 // 8: muster.cluster.v1.Guards
+	(*LogRequest)(nil),             // 9: muster.cluster.v1.LogRequest
+	(*LogResponse)(nil),            // 10: muster.cluster.v1.LogResponse
+	(*HeartbeatRequest)(nil),       // 11: muster.cluster.v1.HeartbeatRequest
+	(*HeartbeatResponse)(nil),      // 12: muster.cluster.v1.HeartbeatResponse
+	(*Health)(nil),                 // 13: muster.cluster.v1.Health
+	(*PingRequest)(nil),            // 14: muster.cluster.v1.PingRequest
+	(*PingResponse)(nil),           // 15: muster.cluster.v1.PingResponse
+	(*HandOverRequest)(nil),        // 16: muster.cluster.v1.HandOverRequest
+	(*HandOverResponse)(nil),       // 17: muster.cluster.v1.HandOverResponse
+	(*HandLeadershipRequest)(nil),  // 18: muster.cluster.v1.HandLeadershipRequest
+	(*HandLeadershipResponse)(nil), // 19: muster.cluster.v1.HandLeadershipResponse
+	(*RenewRequest)(nil),           // 20: muster.cluster.v1.RenewRequest
+	(*RenewResponse)(nil),          // 21: muster.cluster.v1.RenewResponse
+	(*JoinRequest)(nil),            // 22: muster.cluster.v1.JoinRequest
+	(*JoinResponse)(nil),           // 23: muster.cluster.v1.JoinResponse
+	(*Announcement)(nil),           // 24: muster.cluster.v1.Announcement
+	(*GreetRequest)(nil),           // 25: muster.cluster.v1.GreetRequest
+	(*GreetResponse)(nil),          // 26: muster.cluster.v1.GreetResponse
+	(*Dismissal)(nil),              // 27: muster.cluster.v1.Dismissal
+	(*Command)(nil),                // 28: muster.cluster.v1.Command
+	(*Member)(nil),                 // 29: muster.cluster.v1.Member
 }
 var file_clusterpb_control_proto_depIdxs = []int32{
-	27, // 0: muster.cluster.v1.ProposeRequest.command:type_name -> muster.cluster.v1.Command
+	28, // 0: muster.cluster.v1.ProposeRequest.command:type_name -> muster.cluster.v1.Command
 	4,  // 1: muster.cluster.v1.ProposeResponse.refusal:type_name -> muster.cluster.v1.Refusal
 	0,  // 2: muster.cluster.v1.Refusal.kind:type_name -> muster.cluster.v1.Refusal.Kind
-	7,  // 3: muster.cluster.v1.HeartbeatRequest.report:type_name -> muster.cluster.v1.Report
-	12, // 4: muster.cluster.v1.HeartbeatResponse.members:type_name -> muster.cluster.v1.Health
-	26, // 5: muster.cluster.v1.HeartbeatResponse.dismissal:type_name -> muster.cluster.v1.Dismissal
-	7,  // 6: muster.cluster.v1.Health.report:type_name -> muster.cluster.v1.Report
-	4,  // 7: muster.cluster.v1.HandLeadershipResponse.refusal:type_name -> muster.cluster.v1.Refusal
-	28, // 8: muster.cluster.v1.JoinResponse.member:type_name -> muster.cluster.v1.Member
-	28, // 9: muster.cluster.v1.JoinResponse.members:type_name -> muster.cluster.v1.Member
-	4,  // 10: muster.cluster.v1.JoinResponse.refusal:type_name -> muster.cluster.v1.Refusal
-	23, // 11: muster.cluster.v1.GreetRequest.caller:type_name -> muster.cluster.v1.Announcement
-	23, // 12: muster.cluster.v1.GreetRequest.known:type_name -> muster.cluster.v1.Announcement
-	23, // 13: muster.cluster.v1.GreetResponse.me:type_name -> muster.cluster.v1.Announcement
-	23, // 14: muster.cluster.v1.GreetResponse.known:type_name -> muster.cluster.v1.Announcement
-	26, // 15: muster.cluster.v1.GreetResponse.dismissal:type_name -> muster.cluster.v1.Dismissal
-	1,  // 16: muster.cluster.v1.Dismissal.kind:type_name -> muster.cluster.v1.Dismissal.Kind
-	2,  // 17: muster.cluster.v1.Control.Propose:input_type -> muster.cluster.v1.ProposeRequest
-	2,  // 18: muster.cluster.v1.Control.Rehearse:input_type -> muster.cluster.v1.ProposeRequest
-	5,  // 19: muster.cluster.v1.Control.Barrier:input_type -> muster.cluster.v1.BarrierRequest
-	10, // 20: muster.cluster.v1.Control.Heartbeat:input_type -> muster.cluster.v1.HeartbeatRequest
-	13, // 21: muster.cluster.v1.Control.Ping:input_type -> muster.cluster.v1.PingRequest
-	15, // 22: muster.cluster.v1.Control.HandOver:input_type -> muster.cluster.v1.HandOverRequest
-	17, // 23: muster.cluster.v1.Control.HandLeadership:input_type -> muster.cluster.v1.HandLeadershipRequest
-	19, // 24: muster.cluster.v1.Control.Renew:input_type -> muster.cluster.v1.RenewRequest
-	8,  // 25: muster.cluster.v1.Control.Log:input_type -> muster.cluster.v1.LogRequest
-	21, // 26: muster.cluster.v1.Join.Join:input_type -> muster.cluster.v1.JoinRequest
-	24, // 27: muster.cluster.v1.Join.Greet:input_type -> muster.cluster.v1.GreetRequest
-	3,  // 28: muster.cluster.v1.Control.Propose:output_type -> muster.cluster.v1.ProposeResponse
-	3,  // 29: muster.cluster.v1.Control.Rehearse:output_type -> muster.cluster.v1.ProposeResponse
-	6,  // 30: muster.cluster.v1.Control.Barrier:output_type -> muster.cluster.v1.BarrierResponse
-	11, // 31: muster.cluster.v1.Control.Heartbeat:output_type -> muster.cluster.v1.HeartbeatResponse
-	14, // 32: muster.cluster.v1.Control.Ping:output_type -> muster.cluster.v1.PingResponse
-	16, // 33: muster.cluster.v1.Control.HandOver:output_type -> muster.cluster.v1.HandOverResponse
-	18, // 34: muster.cluster.v1.Control.HandLeadership:output_type -> muster.cluster.v1.HandLeadershipResponse
-	20, // 35: muster.cluster.v1.Control.Renew:output_type -> muster.cluster.v1.RenewResponse
-	9,  // 36: muster.cluster.v1.Control.Log:output_type -> muster.cluster.v1.LogResponse
-	22, // 37: muster.cluster.v1.Join.Join:output_type -> muster.cluster.v1.JoinResponse
-	25, // 38: muster.cluster.v1.Join.Greet:output_type -> muster.cluster.v1.GreetResponse
-	28, // [28:39] is the sub-list for method output_type
-	17, // [17:28] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	8,  // 3: muster.cluster.v1.Report.guards:type_name -> muster.cluster.v1.Guards
+	7,  // 4: muster.cluster.v1.HeartbeatRequest.report:type_name -> muster.cluster.v1.Report
+	13, // 5: muster.cluster.v1.HeartbeatResponse.members:type_name -> muster.cluster.v1.Health
+	27, // 6: muster.cluster.v1.HeartbeatResponse.dismissal:type_name -> muster.cluster.v1.Dismissal
+	7,  // 7: muster.cluster.v1.Health.report:type_name -> muster.cluster.v1.Report
+	4,  // 8: muster.cluster.v1.HandLeadershipResponse.refusal:type_name -> muster.cluster.v1.Refusal
+	29, // 9: muster.cluster.v1.JoinResponse.member:type_name -> muster.cluster.v1.Member
+	29, // 10: muster.cluster.v1.JoinResponse.members:type_name -> muster.cluster.v1.Member
+	4,  // 11: muster.cluster.v1.JoinResponse.refusal:type_name -> muster.cluster.v1.Refusal
+	24, // 12: muster.cluster.v1.GreetRequest.caller:type_name -> muster.cluster.v1.Announcement
+	24, // 13: muster.cluster.v1.GreetRequest.known:type_name -> muster.cluster.v1.Announcement
+	24, // 14: muster.cluster.v1.GreetResponse.me:type_name -> muster.cluster.v1.Announcement
+	24, // 15: muster.cluster.v1.GreetResponse.known:type_name -> muster.cluster.v1.Announcement
+	27, // 16: muster.cluster.v1.GreetResponse.dismissal:type_name -> muster.cluster.v1.Dismissal
+	1,  // 17: muster.cluster.v1.Dismissal.kind:type_name -> muster.cluster.v1.Dismissal.Kind
+	2,  // 18: muster.cluster.v1.Control.Propose:input_type -> muster.cluster.v1.ProposeRequest
+	2,  // 19: muster.cluster.v1.Control.Rehearse:input_type -> muster.cluster.v1.ProposeRequest
+	5,  // 20: muster.cluster.v1.Control.Barrier:input_type -> muster.cluster.v1.BarrierRequest
+	11, // 21: muster.cluster.v1.Control.Heartbeat:input_type -> muster.cluster.v1.HeartbeatRequest
+	14, // 22: muster.cluster.v1.Control.Ping:input_type -> muster.cluster.v1.PingRequest
+	16, // 23: muster.cluster.v1.Control.HandOver:input_type -> muster.cluster.v1.HandOverRequest
+	18, // 24: muster.cluster.v1.Control.HandLeadership:input_type -> muster.cluster.v1.HandLeadershipRequest
+	20, // 25: muster.cluster.v1.Control.Renew:input_type -> muster.cluster.v1.RenewRequest
+	9,  // 26: muster.cluster.v1.Control.Log:input_type -> muster.cluster.v1.LogRequest
+	22, // 27: muster.cluster.v1.Join.Join:input_type -> muster.cluster.v1.JoinRequest
+	25, // 28: muster.cluster.v1.Join.Greet:input_type -> muster.cluster.v1.GreetRequest
+	3,  // 29: muster.cluster.v1.Control.Propose:output_type -> muster.cluster.v1.ProposeResponse
+	3,  // 30: muster.cluster.v1.Control.Rehearse:output_type -> muster.cluster.v1.ProposeResponse
+	6,  // 31: muster.cluster.v1.Control.Barrier:output_type -> muster.cluster.v1.BarrierResponse
+	12, // 32: muster.cluster.v1.Control.Heartbeat:output_type -> muster.cluster.v1.HeartbeatResponse
+	15, // 33: muster.cluster.v1.Control.Ping:output_type -> muster.cluster.v1.PingResponse
+	17, // 34: muster.cluster.v1.Control.HandOver:output_type -> muster.cluster.v1.HandOverResponse
+	19, // 35: muster.cluster.v1.Control.HandLeadership:output_type -> muster.cluster.v1.HandLeadershipResponse
+	21, // 36: muster.cluster.v1.Control.Renew:output_type -> muster.cluster.v1.RenewResponse
+	10, // 37: muster.cluster.v1.Control.Log:output_type -> muster.cluster.v1.LogResponse
+	23, // 38: muster.cluster.v1.Join.Join:output_type -> muster.cluster.v1.JoinResponse
+	26, // 39: muster.cluster.v1.Join.Greet:output_type -> muster.cluster.v1.GreetResponse
+	29, // [29:40] is the sub-list for method output_type
+	18, // [18:29] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_clusterpb_control_proto_init() }
@@ -2239,7 +2436,7 @@ func file_clusterpb_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_clusterpb_control_proto_rawDesc), len(file_clusterpb_control_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   25,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -2244,7 +2244,9 @@ type Cluster struct {
 	WidestWindowMs int64 `protobuf:"varint,7,opt,name=widest_window_ms,json=widestWindowMs,proto3" json:"widest_window_ms,omitempty"`
 	// Revisions that may mean something else to whoever was lost with them: a
 	// recovered cluster goes on above them.
-	LostHistory   []*LostHistory `protobuf:"bytes,35,rep,name=lost_history,json=lostHistory,proto3" json:"lost_history,omitempty"`
+	LostHistory []*LostHistory `protobuf:"bytes,35,rep,name=lost_history,json=lostHistory,proto3" json:"lost_history,omitempty"`
+	// What all members understand: it never falls. 0 is 1.
+	Version       uint32 `protobuf:"varint,50,opt,name=version,proto3" json:"version,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2333,6 +2335,13 @@ func (x *Cluster) GetLostHistory() []*LostHistory {
 		return x.LostHistory
 	}
 	return nil
+}
+
+func (x *Cluster) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
 }
 
 // LostHistory are the revisions between two, both excluded: what was committed
@@ -2985,7 +2994,7 @@ const file_clusterpb_state_proto_rawDesc = "" +
 	"\aversion\x18\x05 \x01(\x04R\aversion\x12!\n" +
 	"\frefusal_kind\x18\x06 \x01(\rR\vrefusalKind\x12#\n" +
 	"\rrefusal_field\x18\a \x01(\tR\frefusalField\x12\x16\n" +
-	"\x06digest\x18- \x01(\x04R\x06digest\"\xa3\x02\n" +
+	"\x06digest\x18- \x01(\x04R\x06digest\"\xbd\x02\n" +
 	"\aCluster\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12 \n" +
@@ -2996,7 +3005,8 @@ const file_clusterpb_state_proto_rawDesc = "" +
 	"\n" +
 	"created_ms\x18\x06 \x01(\x03R\tcreatedMs\x12(\n" +
 	"\x10widest_window_ms\x18\a \x01(\x03R\x0ewidestWindowMs\x12A\n" +
-	"\flost_history\x18# \x03(\v2\x1e.muster.cluster.v1.LostHistoryR\vlostHistory\"T\n" +
+	"\flost_history\x18# \x03(\v2\x1e.muster.cluster.v1.LostHistoryR\vlostHistory\x12\x18\n" +
+	"\aversion\x182 \x01(\rR\aversion\"T\n" +
 	"\vLostHistory\x12\x14\n" +
 	"\x05after\x18\x01 \x01(\x04R\x05after\x12\x16\n" +
 	"\x06before\x18\x02 \x01(\x04R\x06before\x12\x17\n" +
