@@ -1,12 +1,11 @@
 package cluster
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/prometheus/common/model"
 
 	"github.com/muster-metrics/muster/proto/clusterpb"
 )
@@ -76,38 +75,13 @@ func (d *Difference) settings(live, file *State) {
 	if was.GetTenantLabel() != is.GetTenantLabel() || was.GetReplicaLabel() != is.GetReplicaLabel() {
 		d.notef("the labels %s and %s stay: blocks in the bucket carry them", was.GetTenantLabel(), was.GetReplicaLabel())
 	}
-	is.TenantLabel, is.ReplicaLabel, is.Version = was.GetTenantLabel(), was.GetReplicaLabel(), was.GetVersion()
-	if sumOf(kindSettings, was) == sumOf(kindSettings, is) {
+	is.TenantLabel, is.ReplicaLabel = was.GetTenantLabel(), was.GetReplicaLabel()
+	detail := wordsOf(settingsFacts(was), settingsFacts(is)).String()
+	if detail == "" {
 		return
 	}
 	d.change.Settings, d.change.SettingsVersion = is, was.GetVersion()
-	d.add("settings", "~", "settings", settingsDiffer(was, is))
-}
-
-func settingsDiffer(was, is *clusterpb.Settings) string {
-	var w words
-	w.text("default_tenant", was.GetDefaultTenant(), is.GetDefaultTenant())
-	w.text("tenant_auth", authText(was.GetTenantAuth()), authText(is.GetTenantAuth()))
-	w.text("tenant_certificate_field", was.GetTenantCertificateField(), is.GetTenantCertificateField())
-	w.text("split_tenant_label", was.GetSplitTenantLabel(), is.GetSplitTenantLabel())
-	w.text("auto_create_tenants", fmt.Sprint(was.GetAutoCreateTenants()), fmt.Sprint(is.GetAutoCreateTenants()))
-	w.text("max_tenants", fmt.Sprint(was.GetMaxTenants()), fmt.Sprint(is.GetMaxTenants()))
-	w.text("dead_after", periodText(&was.DeadAfterMs), periodText(&is.DeadAfterMs))
-	w.text("maintenance", fmt.Sprint(was.GetMaintenance()), fmt.Sprint(is.GetMaintenance()))
-	w.text("move_series_per_second", fmt.Sprint(was.GetMoveSeriesPerSecond()), fmt.Sprint(is.GetMoveSeriesPerSecond()))
-	w.spec("tenant_defaults.", was.GetTenantDefaults(), is.GetTenantDefaults())
-	return w.String()
-}
-
-func authText(a clusterpb.TenantAuth) string {
-	switch a {
-	case clusterpb.TenantAuth_AUTH_HEADER:
-		return "header"
-	case clusterpb.TenantAuth_AUTH_CERTIFICATE:
-		return "certificate"
-	default:
-		return "token"
-	}
+	d.add("settings", "~", "", detail)
 }
 
 func (d *Difference) rings(live, file *State, prune bool) {
@@ -120,7 +94,7 @@ func (d *Difference) rings(live, file *State, prune bool) {
 		if old == nil {
 			is.Slots = uint32(r.Table.Slots())
 			d.change.Rings = append(d.change.Rings, &clusterpb.RestoredRing{Ring: is})
-			d.add("ring", "+", is.GetName(), ringText(is))
+			d.add("ring", "+", is.GetName(), ringDiffers(nil, is))
 			continue
 		}
 		if detail := ringDiffers(old.Spec, is); detail != "" {
@@ -166,12 +140,7 @@ func (d *Difference) nodesOf(live *State, r *Ring) []string {
 }
 
 func ringDiffers(was *clusterpb.Ring, is *clusterpb.PutRing) string {
-	var w words
-	w.text("tenants", strings.Join(was.GetTenants(), ","), strings.Join(is.GetTenants(), ","))
-	w.text("replication_factor", fmt.Sprint(was.GetReplicationFactor()), fmt.Sprint(is.GetReplicationFactor()))
-	w.text("write_quorum", fmt.Sprint(modeOf(was.GetWriteQuorum())), fmt.Sprint(modeOf(is.GetWriteQuorum())))
-	w.text("nodes", strings.Join(was.GetNodes(), ","), strings.Join(is.GetNodes(), ","))
-	return w.String()
+	return wordsOf(ringFacts(was), ringFacts(specOfRing(is, 0))).String()
 }
 
 func (d *Difference) tenants(live, file *State, prune bool) {
@@ -224,9 +193,7 @@ func (d *Difference) keeps(what string, names []string, with string) {
 }
 
 func tenantDiffers(was, is *clusterpb.Tenant) string {
-	var w words
-	w.text("state", stateText(was.GetState()), stateText(is.GetState()))
-	w.spec("", was.GetSpec(), is.GetSpec())
+	w := wordsOf(factsWithoutTokens(was), factsWithoutTokens(is))
 	gone, back := 0, 0
 	for _, t := range was.GetTokens() {
 		if !slices.ContainsFunc(is.GetTokens(), sameToken(t)) {
@@ -271,93 +238,26 @@ type words []string
 
 func (w words) String() string { return strings.Join(w, "; ") }
 
-func (w *words) text(field, was, is string) {
-	none := func(s string) string {
-		if s == "" {
-			return "none"
+// wordsOf tells facts before and after.
+func wordsOf(before, after []fact) words {
+	none := func(f fact) string { return cmp.Or(f.value, strings.Join(f.list, ","), "none") }
+	var w words
+	for i, is := range after {
+		var was fact
+		if i < len(before) {
+			was = before[i]
 		}
-		return s
-	}
-	if was != is {
-		*w = append(*w, fmt.Sprintf("%s %s -> %s", field, none(was), none(is)))
-	}
-}
-
-// spec compares what an operator may set of a tenant. Whatever is not listed
-// here differs by its encoding and is told without its name.
-func (w *words) spec(prefix string, was, is *clusterpb.TenantSpec) {
-	if specSum(was) == specSum(is) {
-		return
-	}
-	before := len(*w)
-	is, was = filled(is), filled(was)
-	for _, f := range []struct {
-		name    string
-		was, is *int64
-		text    func(*int64) string
-	}{
-		{"retention", was.RetentionMs, is.RetentionMs, periodText},
-		{"out_of_order_window", was.OutOfOrderWindowMs, is.OutOfOrderWindowMs, periodText},
-		{"future_window", was.FutureWindowMs, is.FutureWindowMs, periodText},
-		{"limits.active_series", was.Limits.ActiveSeries, is.Limits.ActiveSeries, numberText},
-		{"limits.new_series_per_second", was.Limits.NewSeriesPerSecond, is.Limits.NewSeriesPerSecond, numberText},
-		{"limits.samples_per_second", was.Limits.SamplesPerSecond, is.Limits.SamplesPerSecond, numberText},
-		{"limits.burst_samples", was.Limits.BurstSamples, is.Limits.BurstSamples, numberText},
-		{"limits.request_bytes", was.Limits.RequestBytes, is.Limits.RequestBytes, numberText},
-		{"limits.series_per_request", was.Limits.SeriesPerRequest, is.Limits.SeriesPerRequest, numberText},
-		{"limits.samples_per_request", was.Limits.SamplesPerRequest, is.Limits.SamplesPerRequest, numberText},
-		{"limits.label_names_per_series", was.Limits.LabelNamesPerSeries, is.Limits.LabelNamesPerSeries, numberText},
-		{"limits.label_name_length", was.Limits.LabelNameLength, is.Limits.LabelNameLength, numberText},
-		{"limits.label_value_length", was.Limits.LabelValueLength, is.Limits.LabelValueLength, numberText},
-		{"limits.exemplars", was.Limits.Exemplars, is.Limits.Exemplars, numberText},
-	} {
-		w.text(prefix+f.name, f.text(f.was), f.text(f.is))
-	}
-	if len(*w) == before {
-		*w = append(*w, prefix+"other settings differ")
-	}
-}
-
-func specSum(s *clusterpb.TenantSpec) uint64 {
-	if s == nil {
-		s = &clusterpb.TenantSpec{}
-	}
-	return sumOf(kindTenant, s)
-}
-
-func filled(s *clusterpb.TenantSpec) *clusterpb.TenantSpec {
-	out := &clusterpb.TenantSpec{}
-	if s != nil {
-		out = copyOf(s)
-	}
-	if out.Limits == nil {
-		out.Limits = &clusterpb.Limits{}
-	}
-	return out
-}
-
-// ringText is what an operator wrote of a ring, in a line.
-func ringText(c *clusterpb.PutRing) string {
-	list := func(names []string, none string) string {
-		if len(names) == 0 {
-			return none
+		switch b, a := none(was), none(is); {
+		case len(before) == 0:
+			w = append(w, is.field+" "+a)
+		case a != b:
+			w = append(w, fmt.Sprintf("%s %s -> %s", is.field, b, a))
 		}
-		return strings.Join(names, ",")
 	}
-	return fmt.Sprintf("replication factor %d, quorum %s, nodes %s, tenants %s", c.GetReplicationFactor(),
-		modeOf(c.GetWriteQuorum()), list(c.GetNodes(), "all"), list(c.GetTenants(), "the rest"))
+	return w
 }
 
-func periodText(ms *int64) string {
-	if ms == nil {
-		return "default"
-	}
-	return model.Duration(time.Duration(*ms) * time.Millisecond).String()
-}
-
-func numberText(v *int64) string {
-	if v == nil {
-		return "default"
-	}
-	return fmt.Sprint(*v)
+// factsWithoutTokens leaves out the tokens' names: two of one name may differ.
+func factsWithoutTokens(t *clusterpb.Tenant) []fact {
+	return slices.DeleteFunc(tenantFacts(t), func(f fact) bool { return f.field == "tokens" })
 }

@@ -54,11 +54,11 @@ func beforeRestore(t testing.TB) (file *State, h *story) {
 
 func TestADifferenceTellsWhatARestoreWouldDo(t *testing.T) {
 	file, h := beforeRestore(t)
-	const changed = `~ settings settings: max_tenants 7 -> 10000; maintenance true -> false
+	const changed = `~ settings : max_tenants 7 -> 10000; maintenance true -> false
 ~ ring hard: tenants b -> a,c-*
 ~ ring soft: tenants a,c-* -> b
 `
-	const tenants = `~ tenant a: state suspended -> active; retention 1d -> 30d; limits.active_series 5 -> default; 1 tokens made since are revoked; 1 tokens revoked since are valid again
+	const tenants = `~ tenant a: state suspended -> active; retention 1d -> 30d; limits.active_series 5 -> none; 1 tokens made since are revoked; 1 tokens revoked since are valid again
 + tenant gone: active, 1 tokens
 `
 	const tokens = `+ token alice: operator, it was revoked since and is valid again

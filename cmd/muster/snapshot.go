@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -230,7 +231,7 @@ func (s stdio) restored(h cluster.ArchiveHeader, a restoredAnswer) {
 			s.printf("… and %d more, -o json tells all\n", len(a.Changes)-i)
 			break
 		}
-		line := fmt.Sprintf("%s %s %s", o.Change, o.Kind, o.Name)
+		line := strings.TrimSpace(fmt.Sprintf("%s %s %s", o.Change, o.Kind, o.Name))
 		if o.Detail != "" {
 			line += ": " + o.Detail
 		}
