@@ -5,6 +5,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -13,44 +14,79 @@ const maxBundle = 32
 
 // Bundle is the set of CAs that a cluster believes; more than one while a CA is
 // being replaced. It is immutable.
-type Bundle struct{ certs []*x509.Certificate }
+type Bundle struct {
+	certs []*x509.Certificate // self-signed, the newest last
+	// links are CAs' public keys as signed by the CA before: nobody believes them
+	// by themselves; they lead from a CA that somebody knows to its successor.
+	links []*x509.Certificate
+}
 
 // NewBundle holds these CAs, the newest last.
-func NewBundle(cas ...*x509.Certificate) *Bundle { return &Bundle{cas} }
+func NewBundle(cas ...*x509.Certificate) *Bundle { return &Bundle{certs: cas} }
 
-// ParseBundle reads CA certificates, PEM; the newest stands last.
+// ParseBundle reads CA certificates, PEM: of the self-signed ones the newest
+// stands last.
 func ParseBundle(text []byte) (*Bundle, error) {
 	certs, err := parseCertificates(text)
 	if err != nil {
 		return nil, fmt.Errorf("parse CA certificates: %w", err)
 	}
+	b := &Bundle{}
 	for _, cert := range certs {
 		if !cert.IsCA || !cert.BasicConstraintsValid {
 			return nil, fmt.Errorf("parse CA certificates: %q is no CA", cert.Subject.CommonName)
 		}
+		if cert.CheckSignature(cert.SignatureAlgorithm, cert.RawTBSCertificate, cert.Signature) == nil {
+			b.certs = append(b.certs, cert)
+		} else {
+			b.links = append(b.links, cert)
+		}
 	}
-	return &Bundle{certs}, nil
+	if len(b.certs) == 0 {
+		return nil, errors.New("parse CA certificates: none of them is self-signed")
+	}
+	return b, nil
 }
 
 // With returns a bundle that also holds the CAs of more, as the newest.
 func (b *Bundle) With(more *Bundle) *Bundle {
-	next := &Bundle{certs: append([]*x509.Certificate(nil), b.certs...)}
-	for _, cert := range more.certs {
-		if !next.contains(cert) {
-			next.certs = append(next.certs, cert)
+	return &Bundle{certs: union(b.certs, more.certs), links: union(b.links, more.links)}
+}
+
+// Rotated is the bundle with the CA next as the newest one. from is the CA that
+// signs now; it vouches for next, so that who has heard of it alone believes the
+// certificates of both. The other way round nothing is signed: it would outlive
+// the dropping of a CA whose key was lost.
+func (b *Bundle) Rotated(from, next *CA, now time.Time) (*Bundle, error) {
+	link, err := from.vouch(next.cert, now)
+	if err != nil {
+		return nil, err
+	}
+	return &Bundle{certs: append(slices.Clone(b.certs), next.cert), links: append(slices.Clone(b.links), link)}, nil
+}
+
+// Newest holds the newest CA alone.
+func (b *Bundle) Newest() *Bundle { return &Bundle{certs: b.certs[max(0, len(b.certs)-1):]} }
+
+// Certificates are the CAs' own, the newest last. Nobody writes to them.
+func (b *Bundle) Certificates() []*x509.Certificate { return b.certs }
+
+// SignerOf is the CA that signed a certificate; nil where it is none of these.
+func (b *Bundle) SignerOf(cert *x509.Certificate) *x509.Certificate {
+	for _, ca := range b.certs {
+		if cert.CheckSignatureFrom(ca) == nil {
+			return ca
 		}
 	}
-	return next
+	return nil
 }
 
 // PEM is the text that ParseBundle reads.
-func (b *Bundle) PEM() []byte {
-	var text []byte
-	for _, cert := range b.certs {
-		text = append(text, encodeCertificate(cert.Raw)...)
-	}
-	return text
-}
+func (b *Bundle) PEM() []byte { return encodeAll(b.certs, b.links) }
+
+// Roots is the CAs' own certificates as PEM: what a client outside of the
+// cluster is given to believe.
+func (b *Bundle) Roots() []byte { return encodeAll(b.certs) }
 
 // Fingerprint names the newest CA, the one that tokens carry.
 func (b *Bundle) Fingerprint() Fingerprint {
@@ -100,13 +136,24 @@ func (b *Bundle) Verify(chain []*x509.Certificate, usage x509.ExtKeyUsage, now t
 	return IdentityOf(chain[0])
 }
 
-func (b *Bundle) contains(cert *x509.Certificate) bool {
-	for _, have := range b.certs {
-		if have.Equal(cert) {
-			return true
+func union(have, more []*x509.Certificate) []*x509.Certificate {
+	out := slices.Clone(have)
+	for _, cert := range more {
+		if !slices.ContainsFunc(out, cert.Equal) {
+			out = append(out, cert)
 		}
 	}
-	return false
+	return out
+}
+
+func encodeAll(lists ...[]*x509.Certificate) []byte {
+	var text []byte
+	for _, certs := range lists {
+		for _, cert := range certs {
+			text = append(text, encodeCertificate(cert.Raw)...)
+		}
+	}
+	return text
 }
 
 func parseCertificates(text []byte) ([]*x509.Certificate, error) {

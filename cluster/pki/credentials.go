@@ -16,8 +16,8 @@ import (
 type Credentials struct {
 	Identity Identity
 	CAs      *Bundle
-	// Certificate has the chain with the CA's own certificate at its end: a
-	// joining node knows only that one's hash.
+	// Certificate is followed by all that leads from it to each CA: a joining
+	// node, or a token's bearer, knows only one CA's hash.
 	Certificate tls.Certificate
 }
 
@@ -38,7 +38,7 @@ func NewCredentials(chain []byte, key *Key, cas *Bundle) (*Credentials, error) {
 		return nil, err
 	}
 	pair := tls.Certificate{PrivateKey: key.signer, Leaf: leaf}
-	for _, cert := range certs {
+	for _, cert := range union(union(certs, cas.certs), cas.links) {
 		pair.Certificate = append(pair.Certificate, cert.Raw)
 	}
 	return &Credentials{Identity: id, CAs: cas, Certificate: pair}, nil
@@ -61,6 +61,24 @@ func RenewAt(cert *x509.Certificate) time.Time {
 	life := cert.NotAfter.Sub(begin)
 	chance := float64(binary.BigEndian.Uint32(Hash(string(cert.Raw)))) / math.MaxUint32
 	return begin.Add(time.Duration(float64(life) * (0.5 + 0.3*chance)))
+}
+
+// CA is the CA that signed the certificate; the zero Fingerprint where the node
+// does not believe it any more.
+func (c *Credentials) CA() Fingerprint {
+	if ca := c.CAs.SignerOf(c.Certificate.Leaf); ca != nil {
+		return FingerprintOf(ca)
+	}
+	return Fingerprint{}
+}
+
+// Chain is the certificate with its CA's, PEM.
+func (c *Credentials) Chain() []byte {
+	var text []byte
+	for _, der := range c.Certificate.Certificate {
+		text = append(text, encodeCertificate(der)...)
+	}
+	return text
 }
 
 func (c *Credentials) String() string { return c.Identity.String() }

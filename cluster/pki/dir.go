@@ -11,6 +11,7 @@ import (
 // Names in a node's pki directory.
 const (
 	caKeyFile   = "ca.key"
+	nextKeyFile = "ca.next.key"
 	caFile      = "ca.pem"
 	nodeKeyFile = "node.key"
 	nodeFile    = "node.pem"
@@ -44,7 +45,7 @@ func removeTorn(path string) error {
 	if err != nil {
 		return err
 	}
-	for _, name := range []string{caKeyFile, caFile, nodeKeyFile, nodeFile} {
+	for _, name := range []string{caKeyFile, nextKeyFile, caFile, nodeKeyFile, nodeFile} {
 		for _, entry := range entries {
 			if torn, _ := filepath.Match(temporary(name), entry.Name()); torn {
 				if err := os.Remove(filepath.Join(path, entry.Name())); err != nil {
@@ -88,7 +89,44 @@ func (d *Dir) CA() (*CA, error) {
 func (d *Dir) SaveCAKey(key *Key) error { return d.saveKey(caKeyFile, key) }
 
 // DropCAKey forgets the CA's key: this node is no voter any more.
-func (d *Dir) DropCAKey() error { return d.remove(caKeyFile) }
+func (d *Dir) DropCAKey() error { return errors.Join(d.remove(nextKeyFile), d.remove(caKeyFile)) }
+
+// NextCAKey is the key of a CA to come. It is made by the first call and stays
+// the same until SettleCAKey: whichever attempt to bring in the new CA succeeds,
+// its key is here.
+func (d *Dir) NextCAKey() (*Key, error) {
+	key, err := d.loadKey(nextKeyFile)
+	if !errors.Is(err, ErrAbsent) {
+		return key, err
+	}
+	if key, err = NewKey(); err != nil {
+		return nil, err
+	}
+	return key, d.saveKey(nextKeyFile, key)
+}
+
+// SettleCAKey makes the key of the CA to come the CA's key, once that CA is the
+// newest that this node believes.
+func (d *Dir) SettleCAKey() error {
+	key, err := d.loadKey(nextKeyFile)
+	if errors.Is(err, ErrAbsent) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	bundle, err := d.Bundle()
+	if err != nil {
+		return err
+	}
+	if _, err := NewCAFrom(bundle.Newest(), key); err != nil {
+		return nil //nolint:nilerr // it has not come yet
+	}
+	if err := os.Rename(filepath.Join(d.path, nextKeyFile), filepath.Join(d.path, caKeyFile)); err != nil {
+		return fmt.Errorf("settle the CA's key: %w", err)
+	}
+	return syncDir(d.path)
+}
 
 // Bundle is the CAs that this node believes.
 func (d *Dir) Bundle() (*Bundle, error) {
@@ -141,7 +179,7 @@ func (d *Dir) SaveCertificate(chain []byte) (*Credentials, error) {
 // Leave forgets the cluster: certificate, CAs and the CA's key. The node's own
 // key stays.
 func (d *Dir) Leave() error {
-	return errors.Join(d.remove(nodeFile), d.remove(caKeyFile), d.remove(caFile))
+	return errors.Join(d.remove(nodeFile), d.DropCAKey(), d.remove(caFile))
 }
 
 func (d *Dir) loadKey(name string) (*Key, error) {

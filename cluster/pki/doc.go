@@ -7,6 +7,12 @@
 // directory lives, and asks for certificates with PKCS #10 requests. A
 // certificate lasts thirty days and is renewed between 50 and 80 % of its life.
 //
+// A CA is replaced by another without a moment in which somebody is not believed:
+// both are believed for a while, and the old one vouches for the new one
+// (Bundle.Rotated), so that whoever has heard of the old one alone can follow a
+// chain to every certificate. Nodes get certificates of the new one; then the old
+// one is dropped, and whoever has its key can do nothing with it any more.
+//
 // Who somebody is stands in one URI of the certificate:
 //
 //	muster://<cluster-id>/<role>/<name>[/<incarnation>][?tenant=<id>]

@@ -52,6 +52,10 @@ type Command struct {
 	//	*Command_CreateToken
 	//	*Command_BindToken
 	//	*Command_RevokeToken
+	//	*Command_RotateCa
+	//	*Command_RetireCa
+	//	*Command_IssueCertificate
+	//	*Command_RevokeCertificate
 	//	*Command_PutRing
 	//	*Command_DeleteRing
 	//	*Command_MoveSlots
@@ -238,6 +242,42 @@ func (x *Command) GetRevokeToken() *RevokeToken {
 	if x != nil {
 		if x, ok := x.Change.(*Command_RevokeToken); ok {
 			return x.RevokeToken
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRotateCa() *RotateCA {
+	if x != nil {
+		if x, ok := x.Change.(*Command_RotateCa); ok {
+			return x.RotateCa
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRetireCa() *RetireCA {
+	if x != nil {
+		if x, ok := x.Change.(*Command_RetireCa); ok {
+			return x.RetireCa
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetIssueCertificate() *IssueCertificate {
+	if x != nil {
+		if x, ok := x.Change.(*Command_IssueCertificate); ok {
+			return x.IssueCertificate
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRevokeCertificate() *RevokeCertificate {
+	if x != nil {
+		if x, ok := x.Change.(*Command_RevokeCertificate); ok {
+			return x.RevokeCertificate
 		}
 	}
 	return nil
@@ -440,6 +480,22 @@ type Command_RevokeToken struct {
 	RevokeToken *RevokeToken `protobuf:"bytes,22,opt,name=revoke_token,json=revokeToken,proto3,oneof"`
 }
 
+type Command_RotateCa struct {
+	RotateCa *RotateCA `protobuf:"bytes,24,opt,name=rotate_ca,json=rotateCa,proto3,oneof"`
+}
+
+type Command_RetireCa struct {
+	RetireCa *RetireCA `protobuf:"bytes,25,opt,name=retire_ca,json=retireCa,proto3,oneof"`
+}
+
+type Command_IssueCertificate struct {
+	IssueCertificate *IssueCertificate `protobuf:"bytes,26,opt,name=issue_certificate,json=issueCertificate,proto3,oneof"`
+}
+
+type Command_RevokeCertificate struct {
+	RevokeCertificate *RevokeCertificate `protobuf:"bytes,27,opt,name=revoke_certificate,json=revokeCertificate,proto3,oneof"`
+}
+
 type Command_PutRing struct {
 	PutRing *PutRing `protobuf:"bytes,30,opt,name=put_ring,json=putRing,proto3,oneof"`
 }
@@ -527,6 +583,14 @@ func (*Command_CreateToken) isCommand_Change() {}
 func (*Command_BindToken) isCommand_Change() {}
 
 func (*Command_RevokeToken) isCommand_Change() {}
+
+func (*Command_RotateCa) isCommand_Change() {}
+
+func (*Command_RetireCa) isCommand_Change() {}
+
+func (*Command_IssueCertificate) isCommand_Change() {}
+
+func (*Command_RevokeCertificate) isCommand_Change() {}
 
 func (*Command_PutRing) isCommand_Change() {}
 
@@ -1244,6 +1308,190 @@ func (x *RevokeToken) GetId() string {
 	return ""
 }
 
+// RotateCA lets the cluster believe a new CA beside the present ones.
+type RotateCA struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// PEM, public: the new CA last, and what signs the old and the new ones by
+	// each other. The leader stamps them; whatever the asker says is dropped.
+	CaCertificates []byte `protobuf:"bytes,1,opt,name=ca_certificates,json=caCertificates,proto3" json:"ca_certificates,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *RotateCA) Reset() {
+	*x = RotateCA{}
+	mi := &file_clusterpb_command_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateCA) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateCA) ProtoMessage() {}
+
+func (x *RotateCA) ProtoReflect() protoreflect.Message {
+	mi := &file_clusterpb_command_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateCA.ProtoReflect.Descriptor instead.
+func (*RotateCA) Descriptor() ([]byte, []int) {
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *RotateCA) GetCaCertificates() []byte {
+	if x != nil {
+		return x.CaCertificates
+	}
+	return nil
+}
+
+// RetireCA asks that the old CAs be dropped once nobody needs them; with `drop`
+// it is the leader's, who has seen that all members have certificates of the
+// newest one.
+type RetireCA struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Drop          bool                   `protobuf:"varint,1,opt,name=drop,proto3" json:"drop,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetireCA) Reset() {
+	*x = RetireCA{}
+	mi := &file_clusterpb_command_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetireCA) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetireCA) ProtoMessage() {}
+
+func (x *RetireCA) ProtoReflect() protoreflect.Message {
+	mi := &file_clusterpb_command_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetireCA.ProtoReflect.Descriptor instead.
+func (*RetireCA) Descriptor() ([]byte, []int) {
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *RetireCA) GetDrop() bool {
+	if x != nil {
+		return x.Drop
+	}
+	return false
+}
+
+// IssueCertificate records a certificate for somebody outside of the cluster
+// before it is signed.
+type IssueCertificate struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Certificate   *IssuedCertificate     `protobuf:"bytes,1,opt,name=certificate,proto3" json:"certificate,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IssueCertificate) Reset() {
+	*x = IssueCertificate{}
+	mi := &file_clusterpb_command_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IssueCertificate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IssueCertificate) ProtoMessage() {}
+
+func (x *IssueCertificate) ProtoReflect() protoreflect.Message {
+	mi := &file_clusterpb_command_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IssueCertificate.ProtoReflect.Descriptor instead.
+func (*IssueCertificate) Descriptor() ([]byte, []int) {
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *IssueCertificate) GetCertificate() *IssuedCertificate {
+	if x != nil {
+		return x.Certificate
+	}
+	return nil
+}
+
+type RevokeCertificate struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Serial        string                 `protobuf:"bytes,1,opt,name=serial,proto3" json:"serial,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeCertificate) Reset() {
+	*x = RevokeCertificate{}
+	mi := &file_clusterpb_command_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeCertificate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeCertificate) ProtoMessage() {}
+
+func (x *RevokeCertificate) ProtoReflect() protoreflect.Message {
+	mi := &file_clusterpb_command_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeCertificate.ProtoReflect.Descriptor instead.
+func (*RevokeCertificate) Descriptor() ([]byte, []int) {
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *RevokeCertificate) GetSerial() string {
+	if x != nil {
+		return x.Serial
+	}
+	return ""
+}
+
 // PutRing creates or replaces a ring; a new one is placed at once by `placement`.
 type PutRing struct {
 	state             protoimpl.MessageState `protogen:"open.v1"`
@@ -1264,7 +1512,7 @@ type PutRing struct {
 
 func (x *PutRing) Reset() {
 	*x = PutRing{}
-	mi := &file_clusterpb_command_proto_msgTypes[11]
+	mi := &file_clusterpb_command_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1276,7 +1524,7 @@ func (x *PutRing) String() string {
 func (*PutRing) ProtoMessage() {}
 
 func (x *PutRing) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[11]
+	mi := &file_clusterpb_command_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1289,7 +1537,7 @@ func (x *PutRing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutRing.ProtoReflect.Descriptor instead.
 func (*PutRing) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{11}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PutRing) GetName() string {
@@ -1350,7 +1598,7 @@ type DeleteRing struct {
 
 func (x *DeleteRing) Reset() {
 	*x = DeleteRing{}
-	mi := &file_clusterpb_command_proto_msgTypes[12]
+	mi := &file_clusterpb_command_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1362,7 +1610,7 @@ func (x *DeleteRing) String() string {
 func (*DeleteRing) ProtoMessage() {}
 
 func (x *DeleteRing) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[12]
+	mi := &file_clusterpb_command_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1375,7 +1623,7 @@ func (x *DeleteRing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRing.ProtoReflect.Descriptor instead.
 func (*DeleteRing) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{12}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *DeleteRing) GetName() string {
@@ -1397,7 +1645,7 @@ type MoveSlots struct {
 
 func (x *MoveSlots) Reset() {
 	*x = MoveSlots{}
-	mi := &file_clusterpb_command_proto_msgTypes[13]
+	mi := &file_clusterpb_command_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1409,7 +1657,7 @@ func (x *MoveSlots) String() string {
 func (*MoveSlots) ProtoMessage() {}
 
 func (x *MoveSlots) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[13]
+	mi := &file_clusterpb_command_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1422,7 +1670,7 @@ func (x *MoveSlots) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveSlots.ProtoReflect.Descriptor instead.
 func (*MoveSlots) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{13}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *MoveSlots) GetRing() uint64 {
@@ -1452,7 +1700,7 @@ type SlotStep struct {
 
 func (x *SlotStep) Reset() {
 	*x = SlotStep{}
-	mi := &file_clusterpb_command_proto_msgTypes[14]
+	mi := &file_clusterpb_command_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1464,7 +1712,7 @@ func (x *SlotStep) String() string {
 func (*SlotStep) ProtoMessage() {}
 
 func (x *SlotStep) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[14]
+	mi := &file_clusterpb_command_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1477,7 +1725,7 @@ func (x *SlotStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SlotStep.ProtoReflect.Descriptor instead.
 func (*SlotStep) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{14}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *SlotStep) GetSlot() uint32 {
@@ -1520,7 +1768,7 @@ type CloseEpochs struct {
 
 func (x *CloseEpochs) Reset() {
 	*x = CloseEpochs{}
-	mi := &file_clusterpb_command_proto_msgTypes[15]
+	mi := &file_clusterpb_command_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1532,7 +1780,7 @@ func (x *CloseEpochs) String() string {
 func (*CloseEpochs) ProtoMessage() {}
 
 func (x *CloseEpochs) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[15]
+	mi := &file_clusterpb_command_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1545,7 +1793,7 @@ func (x *CloseEpochs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseEpochs.ProtoReflect.Descriptor instead.
 func (*CloseEpochs) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{15}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *CloseEpochs) GetRing() uint64 {
@@ -1572,7 +1820,7 @@ type EpochKey struct {
 
 func (x *EpochKey) Reset() {
 	*x = EpochKey{}
-	mi := &file_clusterpb_command_proto_msgTypes[16]
+	mi := &file_clusterpb_command_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1584,7 +1832,7 @@ func (x *EpochKey) String() string {
 func (*EpochKey) ProtoMessage() {}
 
 func (x *EpochKey) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[16]
+	mi := &file_clusterpb_command_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1597,7 +1845,7 @@ func (x *EpochKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EpochKey.ProtoReflect.Descriptor instead.
 func (*EpochKey) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{16}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *EpochKey) GetSlot() uint32 {
@@ -1627,7 +1875,7 @@ type Expire struct {
 
 func (x *Expire) Reset() {
 	*x = Expire{}
-	mi := &file_clusterpb_command_proto_msgTypes[17]
+	mi := &file_clusterpb_command_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1639,7 +1887,7 @@ func (x *Expire) String() string {
 func (*Expire) ProtoMessage() {}
 
 func (x *Expire) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[17]
+	mi := &file_clusterpb_command_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1652,7 +1900,7 @@ func (x *Expire) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Expire.ProtoReflect.Descriptor instead.
 func (*Expire) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{17}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Expire) GetEpochsBeforeMs() int64 {
@@ -1690,7 +1938,7 @@ type PutTenant struct {
 
 func (x *PutTenant) Reset() {
 	*x = PutTenant{}
-	mi := &file_clusterpb_command_proto_msgTypes[18]
+	mi := &file_clusterpb_command_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1702,7 +1950,7 @@ func (x *PutTenant) String() string {
 func (*PutTenant) ProtoMessage() {}
 
 func (x *PutTenant) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[18]
+	mi := &file_clusterpb_command_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1715,7 +1963,7 @@ func (x *PutTenant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutTenant.ProtoReflect.Descriptor instead.
 func (*PutTenant) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{18}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *PutTenant) GetId() string {
@@ -1755,7 +2003,7 @@ type DeleteTenant struct {
 
 func (x *DeleteTenant) Reset() {
 	*x = DeleteTenant{}
-	mi := &file_clusterpb_command_proto_msgTypes[19]
+	mi := &file_clusterpb_command_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1767,7 +2015,7 @@ func (x *DeleteTenant) String() string {
 func (*DeleteTenant) ProtoMessage() {}
 
 func (x *DeleteTenant) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[19]
+	mi := &file_clusterpb_command_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1780,7 +2028,7 @@ func (x *DeleteTenant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTenant.ProtoReflect.Descriptor instead.
 func (*DeleteTenant) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{19}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *DeleteTenant) GetId() string {
@@ -1800,7 +2048,7 @@ type CreateTenantToken struct {
 
 func (x *CreateTenantToken) Reset() {
 	*x = CreateTenantToken{}
-	mi := &file_clusterpb_command_proto_msgTypes[20]
+	mi := &file_clusterpb_command_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1812,7 +2060,7 @@ func (x *CreateTenantToken) String() string {
 func (*CreateTenantToken) ProtoMessage() {}
 
 func (x *CreateTenantToken) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[20]
+	mi := &file_clusterpb_command_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1825,7 +2073,7 @@ func (x *CreateTenantToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTenantToken.ProtoReflect.Descriptor instead.
 func (*CreateTenantToken) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{20}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *CreateTenantToken) GetTenant() string {
@@ -1852,7 +2100,7 @@ type RevokeTenantToken struct {
 
 func (x *RevokeTenantToken) Reset() {
 	*x = RevokeTenantToken{}
-	mi := &file_clusterpb_command_proto_msgTypes[21]
+	mi := &file_clusterpb_command_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1864,7 +2112,7 @@ func (x *RevokeTenantToken) String() string {
 func (*RevokeTenantToken) ProtoMessage() {}
 
 func (x *RevokeTenantToken) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[21]
+	mi := &file_clusterpb_command_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1877,7 +2125,7 @@ func (x *RevokeTenantToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTenantToken.ProtoReflect.Descriptor instead.
 func (*RevokeTenantToken) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{21}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *RevokeTenantToken) GetTenant() string {
@@ -1903,7 +2151,7 @@ type PutSettings struct {
 
 func (x *PutSettings) Reset() {
 	*x = PutSettings{}
-	mi := &file_clusterpb_command_proto_msgTypes[22]
+	mi := &file_clusterpb_command_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1915,7 +2163,7 @@ func (x *PutSettings) String() string {
 func (*PutSettings) ProtoMessage() {}
 
 func (x *PutSettings) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[22]
+	mi := &file_clusterpb_command_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1928,7 +2176,7 @@ func (x *PutSettings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutSettings.ProtoReflect.Descriptor instead.
 func (*PutSettings) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{22}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *PutSettings) GetSettings() *Settings {
@@ -1952,7 +2200,7 @@ type SetCustodians struct {
 
 func (x *SetCustodians) Reset() {
 	*x = SetCustodians{}
-	mi := &file_clusterpb_command_proto_msgTypes[23]
+	mi := &file_clusterpb_command_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1964,7 +2212,7 @@ func (x *SetCustodians) String() string {
 func (*SetCustodians) ProtoMessage() {}
 
 func (x *SetCustodians) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[23]
+	mi := &file_clusterpb_command_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1977,7 +2225,7 @@ func (x *SetCustodians) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetCustodians.ProtoReflect.Descriptor instead.
 func (*SetCustodians) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{23}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *SetCustodians) GetStore() uint32 {
@@ -2014,7 +2262,7 @@ type EmptyStore struct {
 
 func (x *EmptyStore) Reset() {
 	*x = EmptyStore{}
-	mi := &file_clusterpb_command_proto_msgTypes[24]
+	mi := &file_clusterpb_command_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2026,7 +2274,7 @@ func (x *EmptyStore) String() string {
 func (*EmptyStore) ProtoMessage() {}
 
 func (x *EmptyStore) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[24]
+	mi := &file_clusterpb_command_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2039,7 +2287,7 @@ func (x *EmptyStore) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EmptyStore.ProtoReflect.Descriptor instead.
 func (*EmptyStore) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{24}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *EmptyStore) GetStore() uint32 {
@@ -2077,7 +2325,7 @@ type RestoreState struct {
 
 func (x *RestoreState) Reset() {
 	*x = RestoreState{}
-	mi := &file_clusterpb_command_proto_msgTypes[25]
+	mi := &file_clusterpb_command_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2089,7 +2337,7 @@ func (x *RestoreState) String() string {
 func (*RestoreState) ProtoMessage() {}
 
 func (x *RestoreState) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[25]
+	mi := &file_clusterpb_command_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2102,7 +2350,7 @@ func (x *RestoreState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreState.ProtoReflect.Descriptor instead.
 func (*RestoreState) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{25}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *RestoreState) GetSource() string {
@@ -2159,7 +2407,7 @@ type RestoredRing struct {
 
 func (x *RestoredRing) Reset() {
 	*x = RestoredRing{}
-	mi := &file_clusterpb_command_proto_msgTypes[26]
+	mi := &file_clusterpb_command_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2171,7 +2419,7 @@ func (x *RestoredRing) String() string {
 func (*RestoredRing) ProtoMessage() {}
 
 func (x *RestoredRing) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[26]
+	mi := &file_clusterpb_command_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2184,7 +2432,7 @@ func (x *RestoredRing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoredRing.ProtoReflect.Descriptor instead.
 func (*RestoredRing) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{26}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *RestoredRing) GetRing() *PutRing {
@@ -2223,7 +2471,7 @@ type RestoredTenant struct {
 
 func (x *RestoredTenant) Reset() {
 	*x = RestoredTenant{}
-	mi := &file_clusterpb_command_proto_msgTypes[27]
+	mi := &file_clusterpb_command_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2235,7 +2483,7 @@ func (x *RestoredTenant) String() string {
 func (*RestoredTenant) ProtoMessage() {}
 
 func (x *RestoredTenant) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[27]
+	mi := &file_clusterpb_command_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2248,7 +2496,7 @@ func (x *RestoredTenant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoredTenant.ProtoReflect.Descriptor instead.
 func (*RestoredTenant) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{27}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *RestoredTenant) GetId() string {
@@ -2309,7 +2557,7 @@ type RecoverCluster struct {
 
 func (x *RecoverCluster) Reset() {
 	*x = RecoverCluster{}
-	mi := &file_clusterpb_command_proto_msgTypes[28]
+	mi := &file_clusterpb_command_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2321,7 +2569,7 @@ func (x *RecoverCluster) String() string {
 func (*RecoverCluster) ProtoMessage() {}
 
 func (x *RecoverCluster) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[28]
+	mi := &file_clusterpb_command_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2334,7 +2582,7 @@ func (x *RecoverCluster) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecoverCluster.ProtoReflect.Descriptor instead.
 func (*RecoverCluster) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{28}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *RecoverCluster) GetNode() string {
@@ -2374,7 +2622,7 @@ type RefoundCluster struct {
 
 func (x *RefoundCluster) Reset() {
 	*x = RefoundCluster{}
-	mi := &file_clusterpb_command_proto_msgTypes[29]
+	mi := &file_clusterpb_command_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2386,7 +2634,7 @@ func (x *RefoundCluster) String() string {
 func (*RefoundCluster) ProtoMessage() {}
 
 func (x *RefoundCluster) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[29]
+	mi := &file_clusterpb_command_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2399,7 +2647,7 @@ func (x *RefoundCluster) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefoundCluster.ProtoReflect.Descriptor instead.
 func (*RefoundCluster) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{29}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *RefoundCluster) GetMember() *Member {
@@ -2447,7 +2695,7 @@ type CheckState struct {
 
 func (x *CheckState) Reset() {
 	*x = CheckState{}
-	mi := &file_clusterpb_command_proto_msgTypes[30]
+	mi := &file_clusterpb_command_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2459,7 +2707,7 @@ func (x *CheckState) String() string {
 func (*CheckState) ProtoMessage() {}
 
 func (x *CheckState) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[30]
+	mi := &file_clusterpb_command_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2472,7 +2720,7 @@ func (x *CheckState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckState.ProtoReflect.Descriptor instead.
 func (*CheckState) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{30}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{34}
 }
 
 // RaiseVersion makes the cluster speak a newer version: every member does.
@@ -2485,7 +2733,7 @@ type RaiseVersion struct {
 
 func (x *RaiseVersion) Reset() {
 	*x = RaiseVersion{}
-	mi := &file_clusterpb_command_proto_msgTypes[31]
+	mi := &file_clusterpb_command_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2497,7 +2745,7 @@ func (x *RaiseVersion) String() string {
 func (*RaiseVersion) ProtoMessage() {}
 
 func (x *RaiseVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[31]
+	mi := &file_clusterpb_command_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2510,7 +2758,7 @@ func (x *RaiseVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RaiseVersion.ProtoReflect.Descriptor instead.
 func (*RaiseVersion) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{31}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *RaiseVersion) GetVersion() uint32 {
@@ -2524,7 +2772,7 @@ var File_clusterpb_command_proto protoreflect.FileDescriptor
 
 const file_clusterpb_command_proto_rawDesc = "" +
 	"\n" +
-	"\x17clusterpb/command.proto\x12\x11muster.cluster.v1\x1a\x15clusterpb/state.proto\"\xb9\x10\n" +
+	"\x17clusterpb/command.proto\x12\x11muster.cluster.v1\x1a\x15clusterpb/state.proto\"\xdc\x12\n" +
 	"\aCommand\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\fR\trequestId\x12.\n" +
@@ -2545,7 +2793,11 @@ const file_clusterpb_command_proto_rawDesc = "" +
 	"\fcreate_token\x18\x14 \x01(\v2\x1e.muster.cluster.v1.CreateTokenH\x00R\vcreateToken\x12=\n" +
 	"\n" +
 	"bind_token\x18\x15 \x01(\v2\x1c.muster.cluster.v1.BindTokenH\x00R\tbindToken\x12C\n" +
-	"\frevoke_token\x18\x16 \x01(\v2\x1e.muster.cluster.v1.RevokeTokenH\x00R\vrevokeToken\x127\n" +
+	"\frevoke_token\x18\x16 \x01(\v2\x1e.muster.cluster.v1.RevokeTokenH\x00R\vrevokeToken\x12:\n" +
+	"\trotate_ca\x18\x18 \x01(\v2\x1b.muster.cluster.v1.RotateCAH\x00R\brotateCa\x12:\n" +
+	"\tretire_ca\x18\x19 \x01(\v2\x1b.muster.cluster.v1.RetireCAH\x00R\bretireCa\x12R\n" +
+	"\x11issue_certificate\x18\x1a \x01(\v2#.muster.cluster.v1.IssueCertificateH\x00R\x10issueCertificate\x12U\n" +
+	"\x12revoke_certificate\x18\x1b \x01(\v2$.muster.cluster.v1.RevokeCertificateH\x00R\x11revokeCertificate\x127\n" +
 	"\bput_ring\x18\x1e \x01(\v2\x1a.muster.cluster.v1.PutRingH\x00R\aputRing\x12@\n" +
 	"\vdelete_ring\x18\x1f \x01(\v2\x1d.muster.cluster.v1.DeleteRingH\x00R\n" +
 	"deleteRing\x12=\n" +
@@ -2624,7 +2876,15 @@ const file_clusterpb_command_proto_rawDesc = "" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x19\n" +
 	"\bkey_hash\x18\x03 \x01(\fR\akeyHash\"\x1d\n" +
 	"\vRevokeToken\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\"\x90\x02\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"3\n" +
+	"\bRotateCA\x12'\n" +
+	"\x0fca_certificates\x18\x01 \x01(\fR\x0ecaCertificates\"\x1e\n" +
+	"\bRetireCA\x12\x12\n" +
+	"\x04drop\x18\x01 \x01(\bR\x04drop\"Z\n" +
+	"\x10IssueCertificate\x12F\n" +
+	"\vcertificate\x18\x01 \x01(\v2$.muster.cluster.v1.IssuedCertificateR\vcertificate\"+\n" +
+	"\x11RevokeCertificate\x12\x16\n" +
+	"\x06serial\x18\x01 \x01(\tR\x06serial\"\x90\x02\n" +
 	"\aPutRing\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\atenants\x18\x02 \x03(\tR\atenants\x12-\n" +
@@ -2724,7 +2984,7 @@ func file_clusterpb_command_proto_rawDescGZIP() []byte {
 	return file_clusterpb_command_proto_rawDescData
 }
 
-var file_clusterpb_command_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_clusterpb_command_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
 var file_clusterpb_command_proto_goTypes = []any{
 	(*Command)(nil),           // 0: muster.cluster.v1.Command
 	(*InitCluster)(nil),       // 1: muster.cluster.v1.InitCluster
@@ -2737,34 +2997,39 @@ var file_clusterpb_command_proto_goTypes = []any{
 	(*CreateToken)(nil),       // 8: muster.cluster.v1.CreateToken
 	(*BindToken)(nil),         // 9: muster.cluster.v1.BindToken
 	(*RevokeToken)(nil),       // 10: muster.cluster.v1.RevokeToken
-	(*PutRing)(nil),           // 11: muster.cluster.v1.PutRing
-	(*DeleteRing)(nil),        // 12: muster.cluster.v1.DeleteRing
-	(*MoveSlots)(nil),         // 13: muster.cluster.v1.MoveSlots
-	(*SlotStep)(nil),          // 14: muster.cluster.v1.SlotStep
-	(*CloseEpochs)(nil),       // 15: muster.cluster.v1.CloseEpochs
-	(*EpochKey)(nil),          // 16: muster.cluster.v1.EpochKey
-	(*Expire)(nil),            // 17: muster.cluster.v1.Expire
-	(*PutTenant)(nil),         // 18: muster.cluster.v1.PutTenant
-	(*DeleteTenant)(nil),      // 19: muster.cluster.v1.DeleteTenant
-	(*CreateTenantToken)(nil), // 20: muster.cluster.v1.CreateTenantToken
-	(*RevokeTenantToken)(nil), // 21: muster.cluster.v1.RevokeTenantToken
-	(*PutSettings)(nil),       // 22: muster.cluster.v1.PutSettings
-	(*SetCustodians)(nil),     // 23: muster.cluster.v1.SetCustodians
-	(*EmptyStore)(nil),        // 24: muster.cluster.v1.EmptyStore
-	(*RestoreState)(nil),      // 25: muster.cluster.v1.RestoreState
-	(*RestoredRing)(nil),      // 26: muster.cluster.v1.RestoredRing
-	(*RestoredTenant)(nil),    // 27: muster.cluster.v1.RestoredTenant
-	(*RecoverCluster)(nil),    // 28: muster.cluster.v1.RecoverCluster
-	(*RefoundCluster)(nil),    // 29: muster.cluster.v1.RefoundCluster
-	(*CheckState)(nil),        // 30: muster.cluster.v1.CheckState
-	(*RaiseVersion)(nil),      // 31: muster.cluster.v1.RaiseVersion
-	(*Member)(nil),            // 32: muster.cluster.v1.Member
-	(*Settings)(nil),          // 33: muster.cluster.v1.Settings
-	(*Token)(nil),             // 34: muster.cluster.v1.Token
-	(WriteQuorum)(0),          // 35: muster.cluster.v1.WriteQuorum
-	(TenantState)(0),          // 36: muster.cluster.v1.TenantState
-	(*TenantSpec)(nil),        // 37: muster.cluster.v1.TenantSpec
-	(*TenantToken)(nil),       // 38: muster.cluster.v1.TenantToken
+	(*RotateCA)(nil),          // 11: muster.cluster.v1.RotateCA
+	(*RetireCA)(nil),          // 12: muster.cluster.v1.RetireCA
+	(*IssueCertificate)(nil),  // 13: muster.cluster.v1.IssueCertificate
+	(*RevokeCertificate)(nil), // 14: muster.cluster.v1.RevokeCertificate
+	(*PutRing)(nil),           // 15: muster.cluster.v1.PutRing
+	(*DeleteRing)(nil),        // 16: muster.cluster.v1.DeleteRing
+	(*MoveSlots)(nil),         // 17: muster.cluster.v1.MoveSlots
+	(*SlotStep)(nil),          // 18: muster.cluster.v1.SlotStep
+	(*CloseEpochs)(nil),       // 19: muster.cluster.v1.CloseEpochs
+	(*EpochKey)(nil),          // 20: muster.cluster.v1.EpochKey
+	(*Expire)(nil),            // 21: muster.cluster.v1.Expire
+	(*PutTenant)(nil),         // 22: muster.cluster.v1.PutTenant
+	(*DeleteTenant)(nil),      // 23: muster.cluster.v1.DeleteTenant
+	(*CreateTenantToken)(nil), // 24: muster.cluster.v1.CreateTenantToken
+	(*RevokeTenantToken)(nil), // 25: muster.cluster.v1.RevokeTenantToken
+	(*PutSettings)(nil),       // 26: muster.cluster.v1.PutSettings
+	(*SetCustodians)(nil),     // 27: muster.cluster.v1.SetCustodians
+	(*EmptyStore)(nil),        // 28: muster.cluster.v1.EmptyStore
+	(*RestoreState)(nil),      // 29: muster.cluster.v1.RestoreState
+	(*RestoredRing)(nil),      // 30: muster.cluster.v1.RestoredRing
+	(*RestoredTenant)(nil),    // 31: muster.cluster.v1.RestoredTenant
+	(*RecoverCluster)(nil),    // 32: muster.cluster.v1.RecoverCluster
+	(*RefoundCluster)(nil),    // 33: muster.cluster.v1.RefoundCluster
+	(*CheckState)(nil),        // 34: muster.cluster.v1.CheckState
+	(*RaiseVersion)(nil),      // 35: muster.cluster.v1.RaiseVersion
+	(*Member)(nil),            // 36: muster.cluster.v1.Member
+	(*Settings)(nil),          // 37: muster.cluster.v1.Settings
+	(*Token)(nil),             // 38: muster.cluster.v1.Token
+	(*IssuedCertificate)(nil), // 39: muster.cluster.v1.IssuedCertificate
+	(WriteQuorum)(0),          // 40: muster.cluster.v1.WriteQuorum
+	(TenantState)(0),          // 41: muster.cluster.v1.TenantState
+	(*TenantSpec)(nil),        // 42: muster.cluster.v1.TenantSpec
+	(*TenantToken)(nil),       // 43: muster.cluster.v1.TenantToken
 }
 var file_clusterpb_command_proto_depIdxs = []int32{
 	1,  // 0: muster.cluster.v1.Command.init:type_name -> muster.cluster.v1.InitCluster
@@ -2777,51 +3042,56 @@ var file_clusterpb_command_proto_depIdxs = []int32{
 	8,  // 7: muster.cluster.v1.Command.create_token:type_name -> muster.cluster.v1.CreateToken
 	9,  // 8: muster.cluster.v1.Command.bind_token:type_name -> muster.cluster.v1.BindToken
 	10, // 9: muster.cluster.v1.Command.revoke_token:type_name -> muster.cluster.v1.RevokeToken
-	11, // 10: muster.cluster.v1.Command.put_ring:type_name -> muster.cluster.v1.PutRing
-	12, // 11: muster.cluster.v1.Command.delete_ring:type_name -> muster.cluster.v1.DeleteRing
-	13, // 12: muster.cluster.v1.Command.move_slots:type_name -> muster.cluster.v1.MoveSlots
-	15, // 13: muster.cluster.v1.Command.close_epochs:type_name -> muster.cluster.v1.CloseEpochs
-	17, // 14: muster.cluster.v1.Command.expire:type_name -> muster.cluster.v1.Expire
-	23, // 15: muster.cluster.v1.Command.set_custodians:type_name -> muster.cluster.v1.SetCustodians
-	24, // 16: muster.cluster.v1.Command.empty_store:type_name -> muster.cluster.v1.EmptyStore
-	18, // 17: muster.cluster.v1.Command.put_tenant:type_name -> muster.cluster.v1.PutTenant
-	19, // 18: muster.cluster.v1.Command.delete_tenant:type_name -> muster.cluster.v1.DeleteTenant
-	20, // 19: muster.cluster.v1.Command.create_tenant_token:type_name -> muster.cluster.v1.CreateTenantToken
-	21, // 20: muster.cluster.v1.Command.revoke_tenant_token:type_name -> muster.cluster.v1.RevokeTenantToken
-	22, // 21: muster.cluster.v1.Command.put_settings:type_name -> muster.cluster.v1.PutSettings
-	25, // 22: muster.cluster.v1.Command.restore_state:type_name -> muster.cluster.v1.RestoreState
-	28, // 23: muster.cluster.v1.Command.recover_cluster:type_name -> muster.cluster.v1.RecoverCluster
-	29, // 24: muster.cluster.v1.Command.refound_cluster:type_name -> muster.cluster.v1.RefoundCluster
-	30, // 25: muster.cluster.v1.Command.check_state:type_name -> muster.cluster.v1.CheckState
-	31, // 26: muster.cluster.v1.Command.raise_version:type_name -> muster.cluster.v1.RaiseVersion
-	32, // 27: muster.cluster.v1.InitCluster.member:type_name -> muster.cluster.v1.Member
-	33, // 28: muster.cluster.v1.InitCluster.settings:type_name -> muster.cluster.v1.Settings
-	34, // 29: muster.cluster.v1.InitCluster.tokens:type_name -> muster.cluster.v1.Token
-	32, // 30: muster.cluster.v1.AddMember.member:type_name -> muster.cluster.v1.Member
-	34, // 31: muster.cluster.v1.CreateToken.token:type_name -> muster.cluster.v1.Token
-	35, // 32: muster.cluster.v1.PutRing.write_quorum:type_name -> muster.cluster.v1.WriteQuorum
-	14, // 33: muster.cluster.v1.PutRing.placement:type_name -> muster.cluster.v1.SlotStep
-	14, // 34: muster.cluster.v1.MoveSlots.steps:type_name -> muster.cluster.v1.SlotStep
-	16, // 35: muster.cluster.v1.CloseEpochs.epochs:type_name -> muster.cluster.v1.EpochKey
-	36, // 36: muster.cluster.v1.PutTenant.state:type_name -> muster.cluster.v1.TenantState
-	37, // 37: muster.cluster.v1.PutTenant.spec:type_name -> muster.cluster.v1.TenantSpec
-	38, // 38: muster.cluster.v1.CreateTenantToken.token:type_name -> muster.cluster.v1.TenantToken
-	33, // 39: muster.cluster.v1.PutSettings.settings:type_name -> muster.cluster.v1.Settings
-	33, // 40: muster.cluster.v1.RestoreState.settings:type_name -> muster.cluster.v1.Settings
-	26, // 41: muster.cluster.v1.RestoreState.rings:type_name -> muster.cluster.v1.RestoredRing
-	27, // 42: muster.cluster.v1.RestoreState.tenants:type_name -> muster.cluster.v1.RestoredTenant
-	34, // 43: muster.cluster.v1.RestoreState.tokens:type_name -> muster.cluster.v1.Token
-	11, // 44: muster.cluster.v1.RestoredRing.ring:type_name -> muster.cluster.v1.PutRing
-	36, // 45: muster.cluster.v1.RestoredTenant.state:type_name -> muster.cluster.v1.TenantState
-	37, // 46: muster.cluster.v1.RestoredTenant.spec:type_name -> muster.cluster.v1.TenantSpec
-	38, // 47: muster.cluster.v1.RestoredTenant.tokens:type_name -> muster.cluster.v1.TenantToken
-	32, // 48: muster.cluster.v1.RefoundCluster.member:type_name -> muster.cluster.v1.Member
-	34, // 49: muster.cluster.v1.RefoundCluster.tokens:type_name -> muster.cluster.v1.Token
-	50, // [50:50] is the sub-list for method output_type
-	50, // [50:50] is the sub-list for method input_type
-	50, // [50:50] is the sub-list for extension type_name
-	50, // [50:50] is the sub-list for extension extendee
-	0,  // [0:50] is the sub-list for field type_name
+	11, // 10: muster.cluster.v1.Command.rotate_ca:type_name -> muster.cluster.v1.RotateCA
+	12, // 11: muster.cluster.v1.Command.retire_ca:type_name -> muster.cluster.v1.RetireCA
+	13, // 12: muster.cluster.v1.Command.issue_certificate:type_name -> muster.cluster.v1.IssueCertificate
+	14, // 13: muster.cluster.v1.Command.revoke_certificate:type_name -> muster.cluster.v1.RevokeCertificate
+	15, // 14: muster.cluster.v1.Command.put_ring:type_name -> muster.cluster.v1.PutRing
+	16, // 15: muster.cluster.v1.Command.delete_ring:type_name -> muster.cluster.v1.DeleteRing
+	17, // 16: muster.cluster.v1.Command.move_slots:type_name -> muster.cluster.v1.MoveSlots
+	19, // 17: muster.cluster.v1.Command.close_epochs:type_name -> muster.cluster.v1.CloseEpochs
+	21, // 18: muster.cluster.v1.Command.expire:type_name -> muster.cluster.v1.Expire
+	27, // 19: muster.cluster.v1.Command.set_custodians:type_name -> muster.cluster.v1.SetCustodians
+	28, // 20: muster.cluster.v1.Command.empty_store:type_name -> muster.cluster.v1.EmptyStore
+	22, // 21: muster.cluster.v1.Command.put_tenant:type_name -> muster.cluster.v1.PutTenant
+	23, // 22: muster.cluster.v1.Command.delete_tenant:type_name -> muster.cluster.v1.DeleteTenant
+	24, // 23: muster.cluster.v1.Command.create_tenant_token:type_name -> muster.cluster.v1.CreateTenantToken
+	25, // 24: muster.cluster.v1.Command.revoke_tenant_token:type_name -> muster.cluster.v1.RevokeTenantToken
+	26, // 25: muster.cluster.v1.Command.put_settings:type_name -> muster.cluster.v1.PutSettings
+	29, // 26: muster.cluster.v1.Command.restore_state:type_name -> muster.cluster.v1.RestoreState
+	32, // 27: muster.cluster.v1.Command.recover_cluster:type_name -> muster.cluster.v1.RecoverCluster
+	33, // 28: muster.cluster.v1.Command.refound_cluster:type_name -> muster.cluster.v1.RefoundCluster
+	34, // 29: muster.cluster.v1.Command.check_state:type_name -> muster.cluster.v1.CheckState
+	35, // 30: muster.cluster.v1.Command.raise_version:type_name -> muster.cluster.v1.RaiseVersion
+	36, // 31: muster.cluster.v1.InitCluster.member:type_name -> muster.cluster.v1.Member
+	37, // 32: muster.cluster.v1.InitCluster.settings:type_name -> muster.cluster.v1.Settings
+	38, // 33: muster.cluster.v1.InitCluster.tokens:type_name -> muster.cluster.v1.Token
+	36, // 34: muster.cluster.v1.AddMember.member:type_name -> muster.cluster.v1.Member
+	38, // 35: muster.cluster.v1.CreateToken.token:type_name -> muster.cluster.v1.Token
+	39, // 36: muster.cluster.v1.IssueCertificate.certificate:type_name -> muster.cluster.v1.IssuedCertificate
+	40, // 37: muster.cluster.v1.PutRing.write_quorum:type_name -> muster.cluster.v1.WriteQuorum
+	18, // 38: muster.cluster.v1.PutRing.placement:type_name -> muster.cluster.v1.SlotStep
+	18, // 39: muster.cluster.v1.MoveSlots.steps:type_name -> muster.cluster.v1.SlotStep
+	20, // 40: muster.cluster.v1.CloseEpochs.epochs:type_name -> muster.cluster.v1.EpochKey
+	41, // 41: muster.cluster.v1.PutTenant.state:type_name -> muster.cluster.v1.TenantState
+	42, // 42: muster.cluster.v1.PutTenant.spec:type_name -> muster.cluster.v1.TenantSpec
+	43, // 43: muster.cluster.v1.CreateTenantToken.token:type_name -> muster.cluster.v1.TenantToken
+	37, // 44: muster.cluster.v1.PutSettings.settings:type_name -> muster.cluster.v1.Settings
+	37, // 45: muster.cluster.v1.RestoreState.settings:type_name -> muster.cluster.v1.Settings
+	30, // 46: muster.cluster.v1.RestoreState.rings:type_name -> muster.cluster.v1.RestoredRing
+	31, // 47: muster.cluster.v1.RestoreState.tenants:type_name -> muster.cluster.v1.RestoredTenant
+	38, // 48: muster.cluster.v1.RestoreState.tokens:type_name -> muster.cluster.v1.Token
+	15, // 49: muster.cluster.v1.RestoredRing.ring:type_name -> muster.cluster.v1.PutRing
+	41, // 50: muster.cluster.v1.RestoredTenant.state:type_name -> muster.cluster.v1.TenantState
+	42, // 51: muster.cluster.v1.RestoredTenant.spec:type_name -> muster.cluster.v1.TenantSpec
+	43, // 52: muster.cluster.v1.RestoredTenant.tokens:type_name -> muster.cluster.v1.TenantToken
+	36, // 53: muster.cluster.v1.RefoundCluster.member:type_name -> muster.cluster.v1.Member
+	38, // 54: muster.cluster.v1.RefoundCluster.tokens:type_name -> muster.cluster.v1.Token
+	55, // [55:55] is the sub-list for method output_type
+	55, // [55:55] is the sub-list for method input_type
+	55, // [55:55] is the sub-list for extension type_name
+	55, // [55:55] is the sub-list for extension extendee
+	0,  // [0:55] is the sub-list for field type_name
 }
 
 func init() { file_clusterpb_command_proto_init() }
@@ -2841,6 +3111,10 @@ func file_clusterpb_command_proto_init() {
 		(*Command_CreateToken)(nil),
 		(*Command_BindToken)(nil),
 		(*Command_RevokeToken)(nil),
+		(*Command_RotateCa)(nil),
+		(*Command_RetireCa)(nil),
+		(*Command_IssueCertificate)(nil),
+		(*Command_RevokeCertificate)(nil),
 		(*Command_PutRing)(nil),
 		(*Command_DeleteRing)(nil),
 		(*Command_MoveSlots)(nil),
@@ -2866,7 +3140,7 @@ func file_clusterpb_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_clusterpb_command_proto_rawDesc), len(file_clusterpb_command_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   32,
+			NumMessages:   36,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

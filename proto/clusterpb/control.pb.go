@@ -152,7 +152,7 @@ func (x Dismissal_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Dismissal_Kind.Descriptor instead.
 func (Dismissal_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_clusterpb_control_proto_rawDescGZIP(), []int{25, 0}
+	return file_clusterpb_control_proto_rawDescGZIP(), []int{27, 0}
 }
 
 type ProposeRequest struct {
@@ -839,7 +839,15 @@ type LogResponse struct {
 	// Raft's state of this node: leader, follower or candidate.
 	Role string `protobuf:"bytes,6,opt,name=role,proto3" json:"role,omitempty"`
 	// Whom it takes for the leader; empty: nobody.
-	Leader        string `protobuf:"bytes,7,opt,name=leader,proto3" json:"leader,omitempty"`
+	Leader string `protobuf:"bytes,7,opt,name=leader,proto3" json:"leader,omitempty"`
+	// When its certificate runs out and when it is renewed, Unix milliseconds.
+	CertificateExpiresMs int64 `protobuf:"varint,40,opt,name=certificate_expires_ms,json=certificateExpiresMs,proto3" json:"certificate_expires_ms,omitempty"`
+	CertificateRenewAtMs int64 `protobuf:"varint,41,opt,name=certificate_renew_at_ms,json=certificateRenewAtMs,proto3" json:"certificate_renew_at_ms,omitempty"`
+	// The CA that signed it, those that the node believes, and the one whose key
+	// it has (empty: none), by the SHA-256 of their public keys.
+	CertificateCa []byte   `protobuf:"bytes,42,opt,name=certificate_ca,json=certificateCa,proto3" json:"certificate_ca,omitempty"`
+	TrustedCas    [][]byte `protobuf:"bytes,43,rep,name=trusted_cas,json=trustedCas,proto3" json:"trusted_cas,omitempty"`
+	CaKey         []byte   `protobuf:"bytes,44,opt,name=ca_key,json=caKey,proto3" json:"ca_key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -921,6 +929,41 @@ func (x *LogResponse) GetLeader() string {
 		return x.Leader
 	}
 	return ""
+}
+
+func (x *LogResponse) GetCertificateExpiresMs() int64 {
+	if x != nil {
+		return x.CertificateExpiresMs
+	}
+	return 0
+}
+
+func (x *LogResponse) GetCertificateRenewAtMs() int64 {
+	if x != nil {
+		return x.CertificateRenewAtMs
+	}
+	return 0
+}
+
+func (x *LogResponse) GetCertificateCa() []byte {
+	if x != nil {
+		return x.CertificateCa
+	}
+	return nil
+}
+
+func (x *LogResponse) GetTrustedCas() [][]byte {
+	if x != nil {
+		return x.TrustedCas
+	}
+	return nil
+}
+
+func (x *LogResponse) GetCaKey() []byte {
+	if x != nil {
+		return x.CaKey
+	}
+	return nil
 }
 
 type HeartbeatRequest struct {
@@ -1441,8 +1484,12 @@ func (x *HandLeadershipResponse) GetRefusal() *Refusal {
 }
 
 type RenewRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Csr           []byte                 `protobuf:"bytes,1,opt,name=csr,proto3" json:"csr,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Csr   []byte                 `protobuf:"bytes,1,opt,name=csr,proto3" json:"csr,omitempty"`
+	// Of a certificate for a reader or writer: the one recorded under this serial
+	// number, once the signer has applied the revision of its record.
+	Serial        string `protobuf:"bytes,40,opt,name=serial,proto3" json:"serial,omitempty"`
+	Revision      uint64 `protobuf:"varint,41,opt,name=revision,proto3" json:"revision,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1482,6 +1529,20 @@ func (x *RenewRequest) GetCsr() []byte {
 		return x.Csr
 	}
 	return nil
+}
+
+func (x *RenewRequest) GetSerial() string {
+	if x != nil {
+		return x.Serial
+	}
+	return ""
+}
+
+func (x *RenewRequest) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
 }
 
 type RenewResponse struct {
@@ -1528,6 +1589,120 @@ func (x *RenewResponse) GetCertificates() []byte {
 	return nil
 }
 
+type RenewLateRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// PKCS #10, DER, by the key that the member has always had.
+	Csr []byte `protobuf:"bytes,1,opt,name=csr,proto3" json:"csr,omitempty"`
+	// PEM: the certificate that has run out.
+	Certificate   []byte `protobuf:"bytes,2,opt,name=certificate,proto3" json:"certificate,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RenewLateRequest) Reset() {
+	*x = RenewLateRequest{}
+	mi := &file_clusterpb_control_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RenewLateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RenewLateRequest) ProtoMessage() {}
+
+func (x *RenewLateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_clusterpb_control_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RenewLateRequest.ProtoReflect.Descriptor instead.
+func (*RenewLateRequest) Descriptor() ([]byte, []int) {
+	return file_clusterpb_control_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *RenewLateRequest) GetCsr() []byte {
+	if x != nil {
+		return x.Csr
+	}
+	return nil
+}
+
+func (x *RenewLateRequest) GetCertificate() []byte {
+	if x != nil {
+		return x.Certificate
+	}
+	return nil
+}
+
+type RenewLateResponse struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Certificates   []byte                 `protobuf:"bytes,1,opt,name=certificates,proto3" json:"certificates,omitempty"`
+	CaCertificates []byte                 `protobuf:"bytes,2,opt,name=ca_certificates,json=caCertificates,proto3" json:"ca_certificates,omitempty"`
+	Refusal        *Refusal               `protobuf:"bytes,3,opt,name=refusal,proto3" json:"refusal,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *RenewLateResponse) Reset() {
+	*x = RenewLateResponse{}
+	mi := &file_clusterpb_control_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RenewLateResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RenewLateResponse) ProtoMessage() {}
+
+func (x *RenewLateResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_clusterpb_control_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RenewLateResponse.ProtoReflect.Descriptor instead.
+func (*RenewLateResponse) Descriptor() ([]byte, []int) {
+	return file_clusterpb_control_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *RenewLateResponse) GetCertificates() []byte {
+	if x != nil {
+		return x.Certificates
+	}
+	return nil
+}
+
+func (x *RenewLateResponse) GetCaCertificates() []byte {
+	if x != nil {
+		return x.CaCertificates
+	}
+	return nil
+}
+
+func (x *RenewLateResponse) GetRefusal() *Refusal {
+	if x != nil {
+		return x.Refusal
+	}
+	return nil
+}
+
 type JoinRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Token string                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
@@ -1558,7 +1733,7 @@ type JoinRequest struct {
 
 func (x *JoinRequest) Reset() {
 	*x = JoinRequest{}
-	mi := &file_clusterpb_control_proto_msgTypes[20]
+	mi := &file_clusterpb_control_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1570,7 +1745,7 @@ func (x *JoinRequest) String() string {
 func (*JoinRequest) ProtoMessage() {}
 
 func (x *JoinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_control_proto_msgTypes[20]
+	mi := &file_clusterpb_control_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1583,7 +1758,7 @@ func (x *JoinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinRequest.ProtoReflect.Descriptor instead.
 func (*JoinRequest) Descriptor() ([]byte, []int) {
-	return file_clusterpb_control_proto_rawDescGZIP(), []int{20}
+	return file_clusterpb_control_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *JoinRequest) GetToken() string {
@@ -1730,7 +1905,7 @@ type JoinResponse struct {
 
 func (x *JoinResponse) Reset() {
 	*x = JoinResponse{}
-	mi := &file_clusterpb_control_proto_msgTypes[21]
+	mi := &file_clusterpb_control_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1742,7 +1917,7 @@ func (x *JoinResponse) String() string {
 func (*JoinResponse) ProtoMessage() {}
 
 func (x *JoinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_control_proto_msgTypes[21]
+	mi := &file_clusterpb_control_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1755,7 +1930,7 @@ func (x *JoinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinResponse.ProtoReflect.Descriptor instead.
 func (*JoinResponse) Descriptor() ([]byte, []int) {
-	return file_clusterpb_control_proto_rawDescGZIP(), []int{21}
+	return file_clusterpb_control_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *JoinResponse) GetCertificate() []byte {
@@ -1828,7 +2003,7 @@ type Announcement struct {
 
 func (x *Announcement) Reset() {
 	*x = Announcement{}
-	mi := &file_clusterpb_control_proto_msgTypes[22]
+	mi := &file_clusterpb_control_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1840,7 +2015,7 @@ func (x *Announcement) String() string {
 func (*Announcement) ProtoMessage() {}
 
 func (x *Announcement) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_control_proto_msgTypes[22]
+	mi := &file_clusterpb_control_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1853,7 +2028,7 @@ func (x *Announcement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Announcement.ProtoReflect.Descriptor instead.
 func (*Announcement) Descriptor() ([]byte, []int) {
-	return file_clusterpb_control_proto_rawDescGZIP(), []int{22}
+	return file_clusterpb_control_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Announcement) GetNode() string {
@@ -1897,7 +2072,7 @@ type GreetRequest struct {
 
 func (x *GreetRequest) Reset() {
 	*x = GreetRequest{}
-	mi := &file_clusterpb_control_proto_msgTypes[23]
+	mi := &file_clusterpb_control_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1909,7 +2084,7 @@ func (x *GreetRequest) String() string {
 func (*GreetRequest) ProtoMessage() {}
 
 func (x *GreetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_control_proto_msgTypes[23]
+	mi := &file_clusterpb_control_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1922,7 +2097,7 @@ func (x *GreetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GreetRequest.ProtoReflect.Descriptor instead.
 func (*GreetRequest) Descriptor() ([]byte, []int) {
-	return file_clusterpb_control_proto_rawDescGZIP(), []int{23}
+	return file_clusterpb_control_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *GreetRequest) GetCaller() *Announcement {
@@ -1967,7 +2142,7 @@ type GreetResponse struct {
 
 func (x *GreetResponse) Reset() {
 	*x = GreetResponse{}
-	mi := &file_clusterpb_control_proto_msgTypes[24]
+	mi := &file_clusterpb_control_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1979,7 +2154,7 @@ func (x *GreetResponse) String() string {
 func (*GreetResponse) ProtoMessage() {}
 
 func (x *GreetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_control_proto_msgTypes[24]
+	mi := &file_clusterpb_control_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1992,7 +2167,7 @@ func (x *GreetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GreetResponse.ProtoReflect.Descriptor instead.
 func (*GreetResponse) Descriptor() ([]byte, []int) {
-	return file_clusterpb_control_proto_rawDescGZIP(), []int{24}
+	return file_clusterpb_control_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *GreetResponse) GetMe() *Announcement {
@@ -2042,7 +2217,7 @@ type Dismissal struct {
 
 func (x *Dismissal) Reset() {
 	*x = Dismissal{}
-	mi := &file_clusterpb_control_proto_msgTypes[25]
+	mi := &file_clusterpb_control_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2054,7 +2229,7 @@ func (x *Dismissal) String() string {
 func (*Dismissal) ProtoMessage() {}
 
 func (x *Dismissal) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_control_proto_msgTypes[25]
+	mi := &file_clusterpb_control_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2067,7 +2242,7 @@ func (x *Dismissal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Dismissal.ProtoReflect.Descriptor instead.
 func (*Dismissal) Descriptor() ([]byte, []int) {
-	return file_clusterpb_control_proto_rawDescGZIP(), []int{25}
+	return file_clusterpb_control_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Dismissal) GetKind() Dismissal_Kind {
@@ -2207,7 +2382,7 @@ const file_clusterpb_control_proto_rawDesc = "" +
 	"\ahealing\x18\x06 \x01(\tR\ahealing\x124\n" +
 	"\x16certificate_expires_ms\x18\a \x01(\x03R\x14certificateExpiresMs\"\f\n" +
 	"\n" +
-	"LogRequest\"\xd6\x01\n" +
+	"LogRequest\"\xa2\x03\n" +
 	"\vLogResponse\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x1b\n" +
 	"\tlast_term\x18\x02 \x01(\x04R\blastTerm\x12\x1d\n" +
@@ -2216,7 +2391,13 @@ const file_clusterpb_control_proto_rawDesc = "" +
 	"\brevision\x18\x04 \x01(\x04R\brevision\x12/\n" +
 	"\x13cluster_incarnation\x18\x05 \x01(\x04R\x12clusterIncarnation\x12\x12\n" +
 	"\x04role\x18\x06 \x01(\tR\x04role\x12\x16\n" +
-	"\x06leader\x18\a \x01(\tR\x06leader\"E\n" +
+	"\x06leader\x18\a \x01(\tR\x06leader\x124\n" +
+	"\x16certificate_expires_ms\x18( \x01(\x03R\x14certificateExpiresMs\x125\n" +
+	"\x17certificate_renew_at_ms\x18) \x01(\x03R\x14certificateRenewAtMs\x12%\n" +
+	"\x0ecertificate_ca\x18* \x01(\fR\rcertificateCa\x12\x1f\n" +
+	"\vtrusted_cas\x18+ \x03(\fR\n" +
+	"trustedCas\x12\x15\n" +
+	"\x06ca_key\x18, \x01(\fR\x05caKey\"E\n" +
 	"\x10HeartbeatRequest\x121\n" +
 	"\x06report\x18\x01 \x01(\v2\x19.muster.cluster.v1.ReportR\x06report\"\xe5\x01\n" +
 	"\x11HeartbeatResponse\x12\x19\n" +
@@ -2250,11 +2431,20 @@ const file_clusterpb_control_proto_rawDesc = "" +
 	"\adry_run\x18\x02 \x01(\bR\x06dryRun\"f\n" +
 	"\x16HandLeadershipResponse\x12\x16\n" +
 	"\x06leader\x18\x01 \x01(\tR\x06leader\x124\n" +
-	"\arefusal\x18\x02 \x01(\v2\x1a.muster.cluster.v1.RefusalR\arefusal\" \n" +
+	"\arefusal\x18\x02 \x01(\v2\x1a.muster.cluster.v1.RefusalR\arefusal\"T\n" +
 	"\fRenewRequest\x12\x10\n" +
-	"\x03csr\x18\x01 \x01(\fR\x03csr\"3\n" +
+	"\x03csr\x18\x01 \x01(\fR\x03csr\x12\x16\n" +
+	"\x06serial\x18( \x01(\tR\x06serial\x12\x1a\n" +
+	"\brevision\x18) \x01(\x04R\brevision\"3\n" +
 	"\rRenewResponse\x12\"\n" +
-	"\fcertificates\x18\x01 \x01(\fR\fcertificates\"\xd3\x04\n" +
+	"\fcertificates\x18\x01 \x01(\fR\fcertificates\"F\n" +
+	"\x10RenewLateRequest\x12\x10\n" +
+	"\x03csr\x18\x01 \x01(\fR\x03csr\x12 \n" +
+	"\vcertificate\x18\x02 \x01(\fR\vcertificate\"\x96\x01\n" +
+	"\x11RenewLateResponse\x12\"\n" +
+	"\fcertificates\x18\x01 \x01(\fR\fcertificates\x12'\n" +
+	"\x0fca_certificates\x18\x02 \x01(\fR\x0ecaCertificates\x124\n" +
+	"\arefusal\x18\x03 \x01(\v2\x1a.muster.cluster.v1.RefusalR\arefusal\"\xd3\x04\n" +
 	"\vJoinRequest\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x10\n" +
 	"\x03csr\x18\x02 \x01(\fR\x03csr\x12\x12\n" +
@@ -2324,10 +2514,11 @@ const file_clusterpb_control_proto_rawDesc = "" +
 	"\bHandOver\x12\".muster.cluster.v1.HandOverRequest\x1a#.muster.cluster.v1.HandOverResponse\x12e\n" +
 	"\x0eHandLeadership\x12(.muster.cluster.v1.HandLeadershipRequest\x1a).muster.cluster.v1.HandLeadershipResponse\x12J\n" +
 	"\x05Renew\x12\x1f.muster.cluster.v1.RenewRequest\x1a .muster.cluster.v1.RenewResponse\x12D\n" +
-	"\x03Log\x12\x1d.muster.cluster.v1.LogRequest\x1a\x1e.muster.cluster.v1.LogResponse2\x9b\x01\n" +
+	"\x03Log\x12\x1d.muster.cluster.v1.LogRequest\x1a\x1e.muster.cluster.v1.LogResponse2\xf3\x01\n" +
 	"\x04Join\x12G\n" +
 	"\x04Join\x12\x1e.muster.cluster.v1.JoinRequest\x1a\x1f.muster.cluster.v1.JoinResponse\x12J\n" +
-	"\x05Greet\x12\x1f.muster.cluster.v1.GreetRequest\x1a .muster.cluster.v1.GreetResponseB2Z0github.com/muster-metrics/muster/proto/clusterpbb\x06proto3"
+	"\x05Greet\x12\x1f.muster.cluster.v1.GreetRequest\x1a .muster.cluster.v1.GreetResponse\x12V\n" +
+	"\tRenewLate\x12#.muster.cluster.v1.RenewLateRequest\x1a$.muster.cluster.v1.RenewLateResponseB2Z0github.com/muster-metrics/muster/proto/clusterpbb\x06proto3"
 
 var (
 	file_clusterpb_control_proto_rawDescOnce sync.Once
@@ -2342,7 +2533,7 @@ func file_clusterpb_control_proto_rawDescGZIP() []byte {
 }
 
 var file_clusterpb_control_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_clusterpb_control_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_clusterpb_control_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_clusterpb_control_proto_goTypes = []any{
 	(Refusal_Kind)(0),              // 0: muster.cluster.v1.Refusal.Kind
 	(Dismissal_Kind)(0),            // 1: muster.cluster.v1.Dismissal.Kind
@@ -2366,61 +2557,66 @@ var file_clusterpb_control_proto_goTypes = []any{
 	(*HandLeadershipResponse)(nil), // 19: muster.cluster.v1.HandLeadershipResponse
 	(*RenewRequest)(nil),           // 20: muster.cluster.v1.RenewRequest
 	(*RenewResponse)(nil),          // 21: muster.cluster.v1.RenewResponse
-	(*JoinRequest)(nil),            // 22: muster.cluster.v1.JoinRequest
-	(*JoinResponse)(nil),           // 23: muster.cluster.v1.JoinResponse
-	(*Announcement)(nil),           // 24: muster.cluster.v1.Announcement
-	(*GreetRequest)(nil),           // 25: muster.cluster.v1.GreetRequest
-	(*GreetResponse)(nil),          // 26: muster.cluster.v1.GreetResponse
-	(*Dismissal)(nil),              // 27: muster.cluster.v1.Dismissal
-	(*Command)(nil),                // 28: muster.cluster.v1.Command
-	(*Member)(nil),                 // 29: muster.cluster.v1.Member
+	(*RenewLateRequest)(nil),       // 22: muster.cluster.v1.RenewLateRequest
+	(*RenewLateResponse)(nil),      // 23: muster.cluster.v1.RenewLateResponse
+	(*JoinRequest)(nil),            // 24: muster.cluster.v1.JoinRequest
+	(*JoinResponse)(nil),           // 25: muster.cluster.v1.JoinResponse
+	(*Announcement)(nil),           // 26: muster.cluster.v1.Announcement
+	(*GreetRequest)(nil),           // 27: muster.cluster.v1.GreetRequest
+	(*GreetResponse)(nil),          // 28: muster.cluster.v1.GreetResponse
+	(*Dismissal)(nil),              // 29: muster.cluster.v1.Dismissal
+	(*Command)(nil),                // 30: muster.cluster.v1.Command
+	(*Member)(nil),                 // 31: muster.cluster.v1.Member
 }
 var file_clusterpb_control_proto_depIdxs = []int32{
-	28, // 0: muster.cluster.v1.ProposeRequest.command:type_name -> muster.cluster.v1.Command
+	30, // 0: muster.cluster.v1.ProposeRequest.command:type_name -> muster.cluster.v1.Command
 	4,  // 1: muster.cluster.v1.ProposeResponse.refusal:type_name -> muster.cluster.v1.Refusal
 	0,  // 2: muster.cluster.v1.Refusal.kind:type_name -> muster.cluster.v1.Refusal.Kind
 	8,  // 3: muster.cluster.v1.Report.guards:type_name -> muster.cluster.v1.Guards
 	7,  // 4: muster.cluster.v1.HeartbeatRequest.report:type_name -> muster.cluster.v1.Report
 	13, // 5: muster.cluster.v1.HeartbeatResponse.members:type_name -> muster.cluster.v1.Health
-	27, // 6: muster.cluster.v1.HeartbeatResponse.dismissal:type_name -> muster.cluster.v1.Dismissal
+	29, // 6: muster.cluster.v1.HeartbeatResponse.dismissal:type_name -> muster.cluster.v1.Dismissal
 	7,  // 7: muster.cluster.v1.Health.report:type_name -> muster.cluster.v1.Report
 	4,  // 8: muster.cluster.v1.HandLeadershipResponse.refusal:type_name -> muster.cluster.v1.Refusal
-	29, // 9: muster.cluster.v1.JoinResponse.member:type_name -> muster.cluster.v1.Member
-	29, // 10: muster.cluster.v1.JoinResponse.members:type_name -> muster.cluster.v1.Member
-	4,  // 11: muster.cluster.v1.JoinResponse.refusal:type_name -> muster.cluster.v1.Refusal
-	24, // 12: muster.cluster.v1.GreetRequest.caller:type_name -> muster.cluster.v1.Announcement
-	24, // 13: muster.cluster.v1.GreetRequest.known:type_name -> muster.cluster.v1.Announcement
-	24, // 14: muster.cluster.v1.GreetResponse.me:type_name -> muster.cluster.v1.Announcement
-	24, // 15: muster.cluster.v1.GreetResponse.known:type_name -> muster.cluster.v1.Announcement
-	27, // 16: muster.cluster.v1.GreetResponse.dismissal:type_name -> muster.cluster.v1.Dismissal
-	1,  // 17: muster.cluster.v1.Dismissal.kind:type_name -> muster.cluster.v1.Dismissal.Kind
-	2,  // 18: muster.cluster.v1.Control.Propose:input_type -> muster.cluster.v1.ProposeRequest
-	2,  // 19: muster.cluster.v1.Control.Rehearse:input_type -> muster.cluster.v1.ProposeRequest
-	5,  // 20: muster.cluster.v1.Control.Barrier:input_type -> muster.cluster.v1.BarrierRequest
-	11, // 21: muster.cluster.v1.Control.Heartbeat:input_type -> muster.cluster.v1.HeartbeatRequest
-	14, // 22: muster.cluster.v1.Control.Ping:input_type -> muster.cluster.v1.PingRequest
-	16, // 23: muster.cluster.v1.Control.HandOver:input_type -> muster.cluster.v1.HandOverRequest
-	18, // 24: muster.cluster.v1.Control.HandLeadership:input_type -> muster.cluster.v1.HandLeadershipRequest
-	20, // 25: muster.cluster.v1.Control.Renew:input_type -> muster.cluster.v1.RenewRequest
-	9,  // 26: muster.cluster.v1.Control.Log:input_type -> muster.cluster.v1.LogRequest
-	22, // 27: muster.cluster.v1.Join.Join:input_type -> muster.cluster.v1.JoinRequest
-	25, // 28: muster.cluster.v1.Join.Greet:input_type -> muster.cluster.v1.GreetRequest
-	3,  // 29: muster.cluster.v1.Control.Propose:output_type -> muster.cluster.v1.ProposeResponse
-	3,  // 30: muster.cluster.v1.Control.Rehearse:output_type -> muster.cluster.v1.ProposeResponse
-	6,  // 31: muster.cluster.v1.Control.Barrier:output_type -> muster.cluster.v1.BarrierResponse
-	12, // 32: muster.cluster.v1.Control.Heartbeat:output_type -> muster.cluster.v1.HeartbeatResponse
-	15, // 33: muster.cluster.v1.Control.Ping:output_type -> muster.cluster.v1.PingResponse
-	17, // 34: muster.cluster.v1.Control.HandOver:output_type -> muster.cluster.v1.HandOverResponse
-	19, // 35: muster.cluster.v1.Control.HandLeadership:output_type -> muster.cluster.v1.HandLeadershipResponse
-	21, // 36: muster.cluster.v1.Control.Renew:output_type -> muster.cluster.v1.RenewResponse
-	10, // 37: muster.cluster.v1.Control.Log:output_type -> muster.cluster.v1.LogResponse
-	23, // 38: muster.cluster.v1.Join.Join:output_type -> muster.cluster.v1.JoinResponse
-	26, // 39: muster.cluster.v1.Join.Greet:output_type -> muster.cluster.v1.GreetResponse
-	29, // [29:40] is the sub-list for method output_type
-	18, // [18:29] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	4,  // 9: muster.cluster.v1.RenewLateResponse.refusal:type_name -> muster.cluster.v1.Refusal
+	31, // 10: muster.cluster.v1.JoinResponse.member:type_name -> muster.cluster.v1.Member
+	31, // 11: muster.cluster.v1.JoinResponse.members:type_name -> muster.cluster.v1.Member
+	4,  // 12: muster.cluster.v1.JoinResponse.refusal:type_name -> muster.cluster.v1.Refusal
+	26, // 13: muster.cluster.v1.GreetRequest.caller:type_name -> muster.cluster.v1.Announcement
+	26, // 14: muster.cluster.v1.GreetRequest.known:type_name -> muster.cluster.v1.Announcement
+	26, // 15: muster.cluster.v1.GreetResponse.me:type_name -> muster.cluster.v1.Announcement
+	26, // 16: muster.cluster.v1.GreetResponse.known:type_name -> muster.cluster.v1.Announcement
+	29, // 17: muster.cluster.v1.GreetResponse.dismissal:type_name -> muster.cluster.v1.Dismissal
+	1,  // 18: muster.cluster.v1.Dismissal.kind:type_name -> muster.cluster.v1.Dismissal.Kind
+	2,  // 19: muster.cluster.v1.Control.Propose:input_type -> muster.cluster.v1.ProposeRequest
+	2,  // 20: muster.cluster.v1.Control.Rehearse:input_type -> muster.cluster.v1.ProposeRequest
+	5,  // 21: muster.cluster.v1.Control.Barrier:input_type -> muster.cluster.v1.BarrierRequest
+	11, // 22: muster.cluster.v1.Control.Heartbeat:input_type -> muster.cluster.v1.HeartbeatRequest
+	14, // 23: muster.cluster.v1.Control.Ping:input_type -> muster.cluster.v1.PingRequest
+	16, // 24: muster.cluster.v1.Control.HandOver:input_type -> muster.cluster.v1.HandOverRequest
+	18, // 25: muster.cluster.v1.Control.HandLeadership:input_type -> muster.cluster.v1.HandLeadershipRequest
+	20, // 26: muster.cluster.v1.Control.Renew:input_type -> muster.cluster.v1.RenewRequest
+	9,  // 27: muster.cluster.v1.Control.Log:input_type -> muster.cluster.v1.LogRequest
+	24, // 28: muster.cluster.v1.Join.Join:input_type -> muster.cluster.v1.JoinRequest
+	27, // 29: muster.cluster.v1.Join.Greet:input_type -> muster.cluster.v1.GreetRequest
+	22, // 30: muster.cluster.v1.Join.RenewLate:input_type -> muster.cluster.v1.RenewLateRequest
+	3,  // 31: muster.cluster.v1.Control.Propose:output_type -> muster.cluster.v1.ProposeResponse
+	3,  // 32: muster.cluster.v1.Control.Rehearse:output_type -> muster.cluster.v1.ProposeResponse
+	6,  // 33: muster.cluster.v1.Control.Barrier:output_type -> muster.cluster.v1.BarrierResponse
+	12, // 34: muster.cluster.v1.Control.Heartbeat:output_type -> muster.cluster.v1.HeartbeatResponse
+	15, // 35: muster.cluster.v1.Control.Ping:output_type -> muster.cluster.v1.PingResponse
+	17, // 36: muster.cluster.v1.Control.HandOver:output_type -> muster.cluster.v1.HandOverResponse
+	19, // 37: muster.cluster.v1.Control.HandLeadership:output_type -> muster.cluster.v1.HandLeadershipResponse
+	21, // 38: muster.cluster.v1.Control.Renew:output_type -> muster.cluster.v1.RenewResponse
+	10, // 39: muster.cluster.v1.Control.Log:output_type -> muster.cluster.v1.LogResponse
+	25, // 40: muster.cluster.v1.Join.Join:output_type -> muster.cluster.v1.JoinResponse
+	28, // 41: muster.cluster.v1.Join.Greet:output_type -> muster.cluster.v1.GreetResponse
+	23, // 42: muster.cluster.v1.Join.RenewLate:output_type -> muster.cluster.v1.RenewLateResponse
+	31, // [31:43] is the sub-list for method output_type
+	19, // [19:31] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_clusterpb_control_proto_init() }
@@ -2436,7 +2632,7 @@ func file_clusterpb_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_clusterpb_control_proto_rawDesc), len(file_clusterpb_control_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   26,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -449,8 +449,9 @@ var Control_ServiceDesc = grpc.ServiceDesc{
 }
 
 const (
-	Join_Join_FullMethodName  = "/muster.cluster.v1.Join/Join"
-	Join_Greet_FullMethodName = "/muster.cluster.v1.Join/Greet"
+	Join_Join_FullMethodName      = "/muster.cluster.v1.Join/Join"
+	Join_Greet_FullMethodName     = "/muster.cluster.v1.Join/Greet"
+	Join_RenewLate_FullMethodName = "/muster.cluster.v1.Join/RenewLate"
 )
 
 // JoinClient is the client API for Join service.
@@ -464,6 +465,8 @@ type JoinClient interface {
 	// Greet tells a node that has a certificate of the cluster whether it is a
 	// member still, and members where the others are.
 	Greet(ctx context.Context, in *GreetRequest, opts ...grpc.CallOption) (*GreetResponse, error)
+	// RenewLate is for a member whose certificate has run out while it was away.
+	RenewLate(ctx context.Context, in *RenewLateRequest, opts ...grpc.CallOption) (*RenewLateResponse, error)
 }
 
 type joinClient struct {
@@ -494,6 +497,16 @@ func (c *joinClient) Greet(ctx context.Context, in *GreetRequest, opts ...grpc.C
 	return out, nil
 }
 
+func (c *joinClient) RenewLate(ctx context.Context, in *RenewLateRequest, opts ...grpc.CallOption) (*RenewLateResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RenewLateResponse)
+	err := c.cc.Invoke(ctx, Join_RenewLate_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // JoinServer is the server API for Join service.
 // All implementations must embed UnimplementedJoinServer
 // for forward compatibility.
@@ -505,6 +518,8 @@ type JoinServer interface {
 	// Greet tells a node that has a certificate of the cluster whether it is a
 	// member still, and members where the others are.
 	Greet(context.Context, *GreetRequest) (*GreetResponse, error)
+	// RenewLate is for a member whose certificate has run out while it was away.
+	RenewLate(context.Context, *RenewLateRequest) (*RenewLateResponse, error)
 	mustEmbedUnimplementedJoinServer()
 }
 
@@ -520,6 +535,9 @@ func (UnimplementedJoinServer) Join(context.Context, *JoinRequest) (*JoinRespons
 }
 func (UnimplementedJoinServer) Greet(context.Context, *GreetRequest) (*GreetResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Greet not implemented")
+}
+func (UnimplementedJoinServer) RenewLate(context.Context, *RenewLateRequest) (*RenewLateResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RenewLate not implemented")
 }
 func (UnimplementedJoinServer) mustEmbedUnimplementedJoinServer() {}
 func (UnimplementedJoinServer) testEmbeddedByValue()              {}
@@ -578,6 +596,24 @@ func _Join_Greet_Handler(srv interface{}, ctx context.Context, dec func(interfac
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Join_RenewLate_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RenewLateRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(JoinServer).RenewLate(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Join_RenewLate_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(JoinServer).RenewLate(ctx, req.(*RenewLateRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Join_ServiceDesc is the grpc.ServiceDesc for Join service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -592,6 +628,10 @@ var Join_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Greet",
 			Handler:    _Join_Greet_Handler,
+		},
+		{
+			MethodName: "RenewLate",
+			Handler:    _Join_RenewLate_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -1565,8 +1565,11 @@ type TenantToken struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// SHA-256 of the token's text.
-	Hash          []byte `protobuf:"bytes,2,opt,name=hash,proto3" json:"hash,omitempty"`
-	CreatedMs     int64  `protobuf:"varint,3,opt,name=created_ms,json=createdMs,proto3" json:"created_ms,omitempty"`
+	Hash      []byte `protobuf:"bytes,2,opt,name=hash,proto3" json:"hash,omitempty"`
+	CreatedMs int64  `protobuf:"varint,3,opt,name=created_ms,json=createdMs,proto3" json:"created_ms,omitempty"`
+	// 0: never.
+	ExpiresMs     int64  `protobuf:"varint,40,opt,name=expires_ms,json=expiresMs,proto3" json:"expires_ms,omitempty"`
+	CreatedBy     string `protobuf:"bytes,41,opt,name=created_by,json=createdBy,proto3" json:"created_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1622,13 +1625,29 @@ func (x *TenantToken) GetCreatedMs() int64 {
 	return 0
 }
 
+func (x *TenantToken) GetExpiresMs() int64 {
+	if x != nil {
+		return x.ExpiresMs
+	}
+	return 0
+}
+
+func (x *TenantToken) GetCreatedBy() string {
+	if x != nil {
+		return x.CreatedBy
+	}
+	return ""
+}
+
 // Tombstone keeps a deleted tenant deleted.
 type Tombstone struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Tenant        string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
-	Incarnation   uint64                 `protobuf:"varint,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
-	Revision      uint64                 `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
-	TimeMs        int64                  `protobuf:"varint,4,opt,name=time_ms,json=timeMs,proto3" json:"time_ms,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Tenant      string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	Incarnation uint64                 `protobuf:"varint,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Revision    uint64                 `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
+	TimeMs      int64                  `protobuf:"varint,4,opt,name=time_ms,json=timeMs,proto3" json:"time_ms,omitempty"`
+	// SHA-256 of the tokens that it had: who still sends one is told why not.
+	TokenHashes   [][]byte `protobuf:"bytes,40,rep,name=token_hashes,json=tokenHashes,proto3" json:"token_hashes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1689,6 +1708,13 @@ func (x *Tombstone) GetTimeMs() int64 {
 		return x.TimeMs
 	}
 	return 0
+}
+
+func (x *Tombstone) GetTokenHashes() [][]byte {
+	if x != nil {
+		return x.TokenHashes
+	}
+	return nil
 }
 
 type Settings struct {
@@ -2246,7 +2272,11 @@ type Cluster struct {
 	// recovered cluster goes on above them.
 	LostHistory []*LostHistory `protobuf:"bytes,35,rep,name=lost_history,json=lostHistory,proto3" json:"lost_history,omitempty"`
 	// What all members understand: it never falls. 0 is 1.
-	Version       uint32 `protobuf:"varint,50,opt,name=version,proto3" json:"version,omitempty"`
+	Version uint32 `protobuf:"varint,50,opt,name=version,proto3" json:"version,omitempty"`
+	// While the CA is being replaced: its certificates hold more than one CA.
+	CaRotation *CARotation `protobuf:"bytes,40,opt,name=ca_rotation,json=caRotation,proto3" json:"ca_rotation,omitempty"`
+	// Certificates for readers and writers, until they run out or are revoked.
+	Issued        []*IssuedCertificate `protobuf:"bytes,41,rep,name=issued,proto3" json:"issued,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2344,6 +2374,20 @@ func (x *Cluster) GetVersion() uint32 {
 	return 0
 }
 
+func (x *Cluster) GetCaRotation() *CARotation {
+	if x != nil {
+		return x.CaRotation
+	}
+	return nil
+}
+
+func (x *Cluster) GetIssued() []*IssuedCertificate {
+	if x != nil {
+		return x.Issued
+	}
+	return nil
+}
+
 // LostHistory are the revisions between two, both excluded: what was committed
 // there, if anything was, is not in this state.
 type LostHistory struct {
@@ -2406,6 +2450,184 @@ func (x *LostHistory) GetTimeMs() int64 {
 	return 0
 }
 
+// CARotation is the way from one CA to the next.
+type CARotation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Revision and time at which the new CA was committed.
+	Revision uint64 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	BegunMs  int64  `protobuf:"varint,2,opt,name=begun_ms,json=begunMs,proto3" json:"begun_ms,omitempty"`
+	// An operator has asked that the old CAs be dropped.
+	Retiring      bool `protobuf:"varint,3,opt,name=retiring,proto3" json:"retiring,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CARotation) Reset() {
+	*x = CARotation{}
+	mi := &file_clusterpb_state_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CARotation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CARotation) ProtoMessage() {}
+
+func (x *CARotation) ProtoReflect() protoreflect.Message {
+	mi := &file_clusterpb_state_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CARotation.ProtoReflect.Descriptor instead.
+func (*CARotation) Descriptor() ([]byte, []int) {
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *CARotation) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *CARotation) GetBegunMs() int64 {
+	if x != nil {
+		return x.BegunMs
+	}
+	return 0
+}
+
+func (x *CARotation) GetRetiring() bool {
+	if x != nil {
+		return x.Retiring
+	}
+	return false
+}
+
+// IssuedCertificate lets somebody outside of the cluster in by the store door.
+// Without it the certificate counts for nothing.
+type IssuedCertificate struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 16 bytes as hex.
+	Serial string `protobuf:"bytes,1,opt,name=serial,proto3" json:"serial,omitempty"`
+	Role   string `protobuf:"bytes,2,opt,name=role,proto3" json:"role,omitempty"`
+	Name   string `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	// Empty: all tenants.
+	Tenant string `protobuf:"bytes,4,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// Incarnation of the tenant: who has the certificate of a deleted tenant is
+	// not let to another one of its name.
+	TenantIncarnation uint64 `protobuf:"varint,5,opt,name=tenant_incarnation,json=tenantIncarnation,proto3" json:"tenant_incarnation,omitempty"`
+	// SHA-256 of the public key (SPKI, DER).
+	KeyHash       []byte `protobuf:"bytes,6,opt,name=key_hash,json=keyHash,proto3" json:"key_hash,omitempty"`
+	CreatedMs     int64  `protobuf:"varint,7,opt,name=created_ms,json=createdMs,proto3" json:"created_ms,omitempty"`
+	ExpiresMs     int64  `protobuf:"varint,8,opt,name=expires_ms,json=expiresMs,proto3" json:"expires_ms,omitempty"`
+	CreatedBy     string `protobuf:"bytes,9,opt,name=created_by,json=createdBy,proto3" json:"created_by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IssuedCertificate) Reset() {
+	*x = IssuedCertificate{}
+	mi := &file_clusterpb_state_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IssuedCertificate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IssuedCertificate) ProtoMessage() {}
+
+func (x *IssuedCertificate) ProtoReflect() protoreflect.Message {
+	mi := &file_clusterpb_state_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IssuedCertificate.ProtoReflect.Descriptor instead.
+func (*IssuedCertificate) Descriptor() ([]byte, []int) {
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *IssuedCertificate) GetSerial() string {
+	if x != nil {
+		return x.Serial
+	}
+	return ""
+}
+
+func (x *IssuedCertificate) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
+func (x *IssuedCertificate) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *IssuedCertificate) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *IssuedCertificate) GetTenantIncarnation() uint64 {
+	if x != nil {
+		return x.TenantIncarnation
+	}
+	return 0
+}
+
+func (x *IssuedCertificate) GetKeyHash() []byte {
+	if x != nil {
+		return x.KeyHash
+	}
+	return nil
+}
+
+func (x *IssuedCertificate) GetCreatedMs() int64 {
+	if x != nil {
+		return x.CreatedMs
+	}
+	return 0
+}
+
+func (x *IssuedCertificate) GetExpiresMs() int64 {
+	if x != nil {
+		return x.ExpiresMs
+	}
+	return 0
+}
+
+func (x *IssuedCertificate) GetCreatedBy() string {
+	if x != nil {
+		return x.CreatedBy
+	}
+	return ""
+}
+
 // Record is one entry of a snapshot: a stream of length-delimited records that
 // begins with a header and ends with a footer.
 type Record struct {
@@ -2432,7 +2654,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_clusterpb_state_proto_msgTypes[20]
+	mi := &file_clusterpb_state_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2444,7 +2666,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[20]
+	mi := &file_clusterpb_state_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2457,7 +2679,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{20}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Record) GetOf() isRecord_Of {
@@ -2677,7 +2899,7 @@ type SnapshotHeader struct {
 
 func (x *SnapshotHeader) Reset() {
 	*x = SnapshotHeader{}
-	mi := &file_clusterpb_state_proto_msgTypes[21]
+	mi := &file_clusterpb_state_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2689,7 +2911,7 @@ func (x *SnapshotHeader) String() string {
 func (*SnapshotHeader) ProtoMessage() {}
 
 func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[21]
+	mi := &file_clusterpb_state_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2702,7 +2924,7 @@ func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
 func (*SnapshotHeader) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{21}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *SnapshotHeader) GetFormat() uint32 {
@@ -2730,7 +2952,7 @@ type SnapshotFooter struct {
 
 func (x *SnapshotFooter) Reset() {
 	*x = SnapshotFooter{}
-	mi := &file_clusterpb_state_proto_msgTypes[22]
+	mi := &file_clusterpb_state_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2742,7 +2964,7 @@ func (x *SnapshotFooter) String() string {
 func (*SnapshotFooter) ProtoMessage() {}
 
 func (x *SnapshotFooter) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[22]
+	mi := &file_clusterpb_state_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2755,7 +2977,7 @@ func (x *SnapshotFooter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotFooter.ProtoReflect.Descriptor instead.
 func (*SnapshotFooter) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{22}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *SnapshotFooter) GetRecords() uint64 {
@@ -2927,17 +3149,22 @@ const file_clusterpb_state_proto_rawDesc = "" +
 	"\x04from\x18\x02 \x01(\x04R\x04from\x12\x0e\n" +
 	"\x02to\x18\x03 \x01(\x04R\x02to\x12\x19\n" +
 	"\bbegin_ms\x18\x04 \x01(\x03R\abeginMs\x12\x15\n" +
-	"\x06end_ms\x18\x05 \x01(\x03R\x05endMs\"P\n" +
+	"\x06end_ms\x18\x05 \x01(\x03R\x05endMs\"\x8e\x01\n" +
 	"\vTenantToken\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\fR\x04hash\x12\x1d\n" +
 	"\n" +
-	"created_ms\x18\x03 \x01(\x03R\tcreatedMs\"z\n" +
+	"created_ms\x18\x03 \x01(\x03R\tcreatedMs\x12\x1d\n" +
+	"\n" +
+	"expires_ms\x18( \x01(\x03R\texpiresMs\x12\x1d\n" +
+	"\n" +
+	"created_by\x18) \x01(\tR\tcreatedBy\"\x9d\x01\n" +
 	"\tTombstone\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x1a\n" +
 	"\brevision\x18\x03 \x01(\x04R\brevision\x12\x17\n" +
-	"\atime_ms\x18\x04 \x01(\x03R\x06timeMs\"\x8d\x05\n" +
+	"\atime_ms\x18\x04 \x01(\x03R\x06timeMs\x12!\n" +
+	"\ftoken_hashes\x18( \x03(\fR\vtokenHashes\"\x8d\x05\n" +
 	"\bSettings\x12%\n" +
 	"\x0edefault_tenant\x18\x01 \x01(\tR\rdefaultTenant\x12!\n" +
 	"\ftenant_label\x18\x02 \x01(\tR\vtenantLabel\x12#\n" +
@@ -2994,7 +3221,7 @@ const file_clusterpb_state_proto_rawDesc = "" +
 	"\aversion\x18\x05 \x01(\x04R\aversion\x12!\n" +
 	"\frefusal_kind\x18\x06 \x01(\rR\vrefusalKind\x12#\n" +
 	"\rrefusal_field\x18\a \x01(\tR\frefusalField\x12\x16\n" +
-	"\x06digest\x18- \x01(\x04R\x06digest\"\xbd\x02\n" +
+	"\x06digest\x18- \x01(\x04R\x06digest\"\xbb\x03\n" +
 	"\aCluster\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12 \n" +
@@ -3006,11 +3233,32 @@ const file_clusterpb_state_proto_rawDesc = "" +
 	"created_ms\x18\x06 \x01(\x03R\tcreatedMs\x12(\n" +
 	"\x10widest_window_ms\x18\a \x01(\x03R\x0ewidestWindowMs\x12A\n" +
 	"\flost_history\x18# \x03(\v2\x1e.muster.cluster.v1.LostHistoryR\vlostHistory\x12\x18\n" +
-	"\aversion\x182 \x01(\rR\aversion\"T\n" +
+	"\aversion\x182 \x01(\rR\aversion\x12>\n" +
+	"\vca_rotation\x18( \x01(\v2\x1d.muster.cluster.v1.CARotationR\n" +
+	"caRotation\x12<\n" +
+	"\x06issued\x18) \x03(\v2$.muster.cluster.v1.IssuedCertificateR\x06issued\"T\n" +
 	"\vLostHistory\x12\x14\n" +
 	"\x05after\x18\x01 \x01(\x04R\x05after\x12\x16\n" +
 	"\x06before\x18\x02 \x01(\x04R\x06before\x12\x17\n" +
-	"\atime_ms\x18\x03 \x01(\x03R\x06timeMs\"\xde\x05\n" +
+	"\atime_ms\x18\x03 \x01(\x03R\x06timeMs\"_\n" +
+	"\n" +
+	"CARotation\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x04R\brevision\x12\x19\n" +
+	"\bbegun_ms\x18\x02 \x01(\x03R\abegunMs\x12\x1a\n" +
+	"\bretiring\x18\x03 \x01(\bR\bretiring\"\x92\x02\n" +
+	"\x11IssuedCertificate\x12\x16\n" +
+	"\x06serial\x18\x01 \x01(\tR\x06serial\x12\x12\n" +
+	"\x04role\x18\x02 \x01(\tR\x04role\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12\x16\n" +
+	"\x06tenant\x18\x04 \x01(\tR\x06tenant\x12-\n" +
+	"\x12tenant_incarnation\x18\x05 \x01(\x04R\x11tenantIncarnation\x12\x19\n" +
+	"\bkey_hash\x18\x06 \x01(\fR\akeyHash\x12\x1d\n" +
+	"\n" +
+	"created_ms\x18\a \x01(\x03R\tcreatedMs\x12\x1d\n" +
+	"\n" +
+	"expires_ms\x18\b \x01(\x03R\texpiresMs\x12\x1d\n" +
+	"\n" +
+	"created_by\x18\t \x01(\tR\tcreatedBy\"\xde\x05\n" +
 	"\x06Record\x12;\n" +
 	"\x06header\x18\x01 \x01(\v2!.muster.cluster.v1.SnapshotHeaderH\x00R\x06header\x126\n" +
 	"\acluster\x18\x02 \x01(\v2\x1a.muster.cluster.v1.ClusterH\x00R\acluster\x129\n" +
@@ -3074,36 +3322,38 @@ func file_clusterpb_state_proto_rawDescGZIP() []byte {
 }
 
 var file_clusterpb_state_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_clusterpb_state_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_clusterpb_state_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_clusterpb_state_proto_goTypes = []any{
-	(MemberState)(0),       // 0: muster.cluster.v1.MemberState
-	(WriteQuorum)(0),       // 1: muster.cluster.v1.WriteQuorum
-	(TenantState)(0),       // 2: muster.cluster.v1.TenantState
-	(TenantAuth)(0),        // 3: muster.cluster.v1.TenantAuth
-	(TokenRole)(0),         // 4: muster.cluster.v1.TokenRole
-	(*Member)(nil),         // 5: muster.cluster.v1.Member
-	(*Departure)(nil),      // 6: muster.cluster.v1.Departure
-	(*RemovedMember)(nil),  // 7: muster.cluster.v1.RemovedMember
-	(*Store)(nil),          // 8: muster.cluster.v1.Store
-	(*Ring)(nil),           // 9: muster.cluster.v1.Ring
-	(*Table)(nil),          // 10: muster.cluster.v1.Table
-	(*Epoch)(nil),          // 11: muster.cluster.v1.Epoch
-	(*Tenant)(nil),         // 12: muster.cluster.v1.Tenant
-	(*TenantSpec)(nil),     // 13: muster.cluster.v1.TenantSpec
-	(*Limits)(nil),         // 14: muster.cluster.v1.Limits
-	(*Route)(nil),          // 15: muster.cluster.v1.Route
-	(*TenantToken)(nil),    // 16: muster.cluster.v1.TenantToken
-	(*Tombstone)(nil),      // 17: muster.cluster.v1.Tombstone
-	(*Settings)(nil),       // 18: muster.cluster.v1.Settings
-	(*Token)(nil),          // 19: muster.cluster.v1.Token
-	(*Event)(nil),          // 20: muster.cluster.v1.Event
-	(*FieldChange)(nil),    // 21: muster.cluster.v1.FieldChange
-	(*Request)(nil),        // 22: muster.cluster.v1.Request
-	(*Cluster)(nil),        // 23: muster.cluster.v1.Cluster
-	(*LostHistory)(nil),    // 24: muster.cluster.v1.LostHistory
-	(*Record)(nil),         // 25: muster.cluster.v1.Record
-	(*SnapshotHeader)(nil), // 26: muster.cluster.v1.SnapshotHeader
-	(*SnapshotFooter)(nil), // 27: muster.cluster.v1.SnapshotFooter
+	(MemberState)(0),          // 0: muster.cluster.v1.MemberState
+	(WriteQuorum)(0),          // 1: muster.cluster.v1.WriteQuorum
+	(TenantState)(0),          // 2: muster.cluster.v1.TenantState
+	(TenantAuth)(0),           // 3: muster.cluster.v1.TenantAuth
+	(TokenRole)(0),            // 4: muster.cluster.v1.TokenRole
+	(*Member)(nil),            // 5: muster.cluster.v1.Member
+	(*Departure)(nil),         // 6: muster.cluster.v1.Departure
+	(*RemovedMember)(nil),     // 7: muster.cluster.v1.RemovedMember
+	(*Store)(nil),             // 8: muster.cluster.v1.Store
+	(*Ring)(nil),              // 9: muster.cluster.v1.Ring
+	(*Table)(nil),             // 10: muster.cluster.v1.Table
+	(*Epoch)(nil),             // 11: muster.cluster.v1.Epoch
+	(*Tenant)(nil),            // 12: muster.cluster.v1.Tenant
+	(*TenantSpec)(nil),        // 13: muster.cluster.v1.TenantSpec
+	(*Limits)(nil),            // 14: muster.cluster.v1.Limits
+	(*Route)(nil),             // 15: muster.cluster.v1.Route
+	(*TenantToken)(nil),       // 16: muster.cluster.v1.TenantToken
+	(*Tombstone)(nil),         // 17: muster.cluster.v1.Tombstone
+	(*Settings)(nil),          // 18: muster.cluster.v1.Settings
+	(*Token)(nil),             // 19: muster.cluster.v1.Token
+	(*Event)(nil),             // 20: muster.cluster.v1.Event
+	(*FieldChange)(nil),       // 21: muster.cluster.v1.FieldChange
+	(*Request)(nil),           // 22: muster.cluster.v1.Request
+	(*Cluster)(nil),           // 23: muster.cluster.v1.Cluster
+	(*LostHistory)(nil),       // 24: muster.cluster.v1.LostHistory
+	(*CARotation)(nil),        // 25: muster.cluster.v1.CARotation
+	(*IssuedCertificate)(nil), // 26: muster.cluster.v1.IssuedCertificate
+	(*Record)(nil),            // 27: muster.cluster.v1.Record
+	(*SnapshotHeader)(nil),    // 28: muster.cluster.v1.SnapshotHeader
+	(*SnapshotFooter)(nil),    // 29: muster.cluster.v1.SnapshotFooter
 }
 var file_clusterpb_state_proto_depIdxs = []int32{
 	0,  // 0: muster.cluster.v1.Member.state:type_name -> muster.cluster.v1.MemberState
@@ -3122,24 +3372,26 @@ var file_clusterpb_state_proto_depIdxs = []int32{
 	4,  // 13: muster.cluster.v1.Token.role:type_name -> muster.cluster.v1.TokenRole
 	21, // 14: muster.cluster.v1.Event.changes:type_name -> muster.cluster.v1.FieldChange
 	24, // 15: muster.cluster.v1.Cluster.lost_history:type_name -> muster.cluster.v1.LostHistory
-	26, // 16: muster.cluster.v1.Record.header:type_name -> muster.cluster.v1.SnapshotHeader
-	23, // 17: muster.cluster.v1.Record.cluster:type_name -> muster.cluster.v1.Cluster
-	18, // 18: muster.cluster.v1.Record.settings:type_name -> muster.cluster.v1.Settings
-	5,  // 19: muster.cluster.v1.Record.member:type_name -> muster.cluster.v1.Member
-	7,  // 20: muster.cluster.v1.Record.removed:type_name -> muster.cluster.v1.RemovedMember
-	8,  // 21: muster.cluster.v1.Record.store:type_name -> muster.cluster.v1.Store
-	9,  // 22: muster.cluster.v1.Record.ring:type_name -> muster.cluster.v1.Ring
-	12, // 23: muster.cluster.v1.Record.tenant:type_name -> muster.cluster.v1.Tenant
-	17, // 24: muster.cluster.v1.Record.tombstone:type_name -> muster.cluster.v1.Tombstone
-	19, // 25: muster.cluster.v1.Record.token:type_name -> muster.cluster.v1.Token
-	20, // 26: muster.cluster.v1.Record.event:type_name -> muster.cluster.v1.Event
-	22, // 27: muster.cluster.v1.Record.request:type_name -> muster.cluster.v1.Request
-	27, // 28: muster.cluster.v1.Record.footer:type_name -> muster.cluster.v1.SnapshotFooter
-	29, // [29:29] is the sub-list for method output_type
-	29, // [29:29] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	25, // 16: muster.cluster.v1.Cluster.ca_rotation:type_name -> muster.cluster.v1.CARotation
+	26, // 17: muster.cluster.v1.Cluster.issued:type_name -> muster.cluster.v1.IssuedCertificate
+	28, // 18: muster.cluster.v1.Record.header:type_name -> muster.cluster.v1.SnapshotHeader
+	23, // 19: muster.cluster.v1.Record.cluster:type_name -> muster.cluster.v1.Cluster
+	18, // 20: muster.cluster.v1.Record.settings:type_name -> muster.cluster.v1.Settings
+	5,  // 21: muster.cluster.v1.Record.member:type_name -> muster.cluster.v1.Member
+	7,  // 22: muster.cluster.v1.Record.removed:type_name -> muster.cluster.v1.RemovedMember
+	8,  // 23: muster.cluster.v1.Record.store:type_name -> muster.cluster.v1.Store
+	9,  // 24: muster.cluster.v1.Record.ring:type_name -> muster.cluster.v1.Ring
+	12, // 25: muster.cluster.v1.Record.tenant:type_name -> muster.cluster.v1.Tenant
+	17, // 26: muster.cluster.v1.Record.tombstone:type_name -> muster.cluster.v1.Tombstone
+	19, // 27: muster.cluster.v1.Record.token:type_name -> muster.cluster.v1.Token
+	20, // 28: muster.cluster.v1.Record.event:type_name -> muster.cluster.v1.Event
+	22, // 29: muster.cluster.v1.Record.request:type_name -> muster.cluster.v1.Request
+	29, // 30: muster.cluster.v1.Record.footer:type_name -> muster.cluster.v1.SnapshotFooter
+	31, // [31:31] is the sub-list for method output_type
+	31, // [31:31] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_clusterpb_state_proto_init() }
@@ -3149,7 +3401,7 @@ func file_clusterpb_state_proto_init() {
 	}
 	file_clusterpb_state_proto_msgTypes[8].OneofWrappers = []any{}
 	file_clusterpb_state_proto_msgTypes[9].OneofWrappers = []any{}
-	file_clusterpb_state_proto_msgTypes[20].OneofWrappers = []any{
+	file_clusterpb_state_proto_msgTypes[22].OneofWrappers = []any{
 		(*Record_Header)(nil),
 		(*Record_Cluster)(nil),
 		(*Record_Settings)(nil),
@@ -3170,7 +3422,7 @@ func file_clusterpb_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_clusterpb_state_proto_rawDesc), len(file_clusterpb_state_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   23,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
