@@ -3,7 +3,6 @@ package cluster
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"time"
@@ -145,31 +144,6 @@ func (n *Node) knock(ctx context.Context, address string) error {
 	default:
 		return nil // reset: closed without a word as well
 	}
-}
-
-// certify signs for a member's key, here or at a node that has the CA's key.
-func (n *Node) certify(ctx context.Context, csr []byte) ([]byte, error) {
-	chain, err := n.sign(csr)
-	if !errors.Is(err, pki.ErrAbsent) {
-		return chain, err
-	}
-	failed := []error{errors.New("no member with the CA's key has answered")}
-	for _, h := range n.byRole() {
-		if h == n.cfg.Name {
-			continue
-		}
-		conn, err := n.cfg.Door.Dial(ctx, h)
-		if err != nil {
-			failed = append(failed, err)
-			continue
-		}
-		answer, err := clusterpb.NewControlClient(conn).Renew(ctx, &clusterpb.RenewRequest{Csr: csr})
-		if err == nil {
-			return answer.GetCertificates(), nil
-		}
-		failed = append(failed, fmt.Errorf("%s: %w", h, err))
-	}
-	return nil, errors.Join(failed...)
 }
 
 // byRole are the other members, the leader and the voters first.

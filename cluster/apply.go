@@ -86,6 +86,14 @@ func (e *edit) carryOut() (uint64, *clusterpb.Refusal) {
 		return e.bindToken(c.BindToken)
 	case *clusterpb.Command_RevokeToken:
 		return e.revokeToken(c.RevokeToken)
+	case *clusterpb.Command_RotateCa:
+		return e.rotateCA(c.RotateCa)
+	case *clusterpb.Command_RetireCa:
+		return e.retireCA(c.RetireCa)
+	case *clusterpb.Command_IssueCertificate:
+		return e.issueCertificate(c.IssueCertificate)
+	case *clusterpb.Command_RevokeCertificate:
+		return e.revokeCertificate(c.RevokeCertificate)
 	case *clusterpb.Command_PutRing:
 		return e.putRing(c.PutRing)
 	case *clusterpb.Command_DeleteRing:

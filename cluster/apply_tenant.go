@@ -3,18 +3,16 @@ package cluster
 import (
 	"bytes"
 	"fmt"
-	"slices"
 
 	"github.com/muster-metrics/muster/proto/clusterpb"
 )
 
 // Bounds on what a tenant may be given.
 const (
-	maxTenantTokens = 100
-	maxWindow       = 365 * day
-	maxRetention    = 100 * 365 * day
-	maxLimit        = int64(1) << 53
-	hashLen         = 32
+	maxWindow    = 365 * day
+	maxRetention = 100 * 365 * day
+	maxLimit     = int64(1) << 53
+	hashLen      = 32
 )
 
 // putTenant creates a tenant or replaces what an operator wrote of it.
@@ -53,7 +51,7 @@ func (e *edit) createTenant(c *clusterpb.PutTenant) (uint64, *clusterpb.Refusal)
 		t.State, t.Spec = c.GetState(), specOf(c.GetSpec())
 		detail = ""
 	}
-	e.next.tombstones = drop(e, e.next.tombstones, []byte(c.GetId()), kindTombstone)
+	e.dropTombstone(e.next.Tombstone(c.GetId()))
 	e.setTenant(t)
 	e.widen(e.next.TenantConfig(t).window())
 	e.note("tenant created", t.GetId(), detail)
@@ -75,68 +73,23 @@ func (e *edit) checkCreation(c *clusterpb.PutTenant) *clusterpb.Refusal {
 	return nil
 }
 
-// deleteTenant ends the tenant's incarnation and leaves a tombstone.
+// deleteTenant ends the tenant's incarnation and leaves a tombstone, which knows
+// its tokens: who still sends one is told that the tenant was deleted.
 func (e *edit) deleteTenant(c *clusterpb.DeleteTenant) (uint64, *clusterpb.Refusal) {
 	t, r := e.tenant("id", c.GetId())
 	if r != nil {
 		return 0, r
 	}
-	for _, tok := range t.GetTokens() {
-		e.next.tenantHashes, _, _ = e.next.tenantHashes.Delete(tok.GetHash())
-	}
 	e.next.tenants = drop(e, e.next.tenants, []byte(t.GetId()), kindTenant)
 	e.differ("tenant", t.GetId(), tenantFacts(t), nil)
 	ts := &clusterpb.Tombstone{Tenant: t.GetId(), Incarnation: t.GetIncarnation(), Revision: e.rev, TimeMs: e.now}
+	for _, tok := range t.GetTokens() {
+		ts.TokenHashes = append(ts.TokenHashes, bytes.Clone(tok.GetHash()))
+	}
 	e.next.tombstones = insert(e, e.next.tombstones, []byte(ts.Tenant), kindTombstone, ts)
 	e.changed.touch(t.GetId())
 	e.note("tenant deleted", t.GetId(), fmt.Sprintf("incarnation %d", t.GetIncarnation()))
 	return 0, nil
-}
-
-func (e *edit) createTenantToken(c *clusterpb.CreateTenantToken) (uint64, *clusterpb.Refusal) {
-	t, r := e.tenant("tenant", c.GetTenant())
-	if r != nil {
-		return 0, r
-	}
-	tok := c.GetToken()
-	if r := firstOf(checkName("id", "token id", tok.GetId()), checkBytes("hash", tok.GetHash(), hashLen)); r != nil {
-		return 0, r
-	}
-	if _, taken := e.next.tenantHashes.Get(tok.GetHash()); taken || slices.ContainsFunc(t.GetTokens(), hasID(tok.GetId())) {
-		return 0, refuse(clusterpb.Refusal_EXISTS, "id", "token %s exists already", tok.GetId())
-	}
-	if len(t.GetTokens()) >= maxTenantTokens {
-		return 0, full("tenant", "tenant %s has %d tokens: revoke one first", t.GetId(), maxTenantTokens)
-	}
-	next := copyOf(t)
-	next.Tokens = append(next.Tokens, &clusterpb.TenantToken{Id: tok.GetId(), Hash: bytes.Clone(tok.GetHash()), CreatedMs: e.now})
-	next.Version = e.rev
-	e.setTenant(next)
-	e.next.tenantHashes, _, _ = e.next.tenantHashes.Insert(bytes.Clone(tok.GetHash()), t.GetId())
-	e.note("tenant token created", t.GetId(), tok.GetId())
-	return e.rev, nil
-}
-
-func (e *edit) revokeTenantToken(c *clusterpb.RevokeTenantToken) (uint64, *clusterpb.Refusal) {
-	t, r := e.tenant("tenant", c.GetTenant())
-	if r != nil {
-		return 0, r
-	}
-	i := slices.IndexFunc(t.GetTokens(), hasID(c.GetId()))
-	if i < 0 {
-		return 0, notFound("tenant %s has no token %s", t.GetId(), quote(c.GetId()))
-	}
-	next := copyOf(t)
-	next.Tokens = slices.Delete(next.Tokens, i, i+1)
-	next.Version = e.rev
-	e.setTenant(next)
-	e.next.tenantHashes, _, _ = e.next.tenantHashes.Delete(t.GetTokens()[i].GetHash())
-	e.note("tenant token revoked", t.GetId(), c.GetId())
-	return e.rev, nil
-}
-
-func hasID(id string) func(*clusterpb.TenantToken) bool {
-	return func(t *clusterpb.TenantToken) bool { return t.GetId() == id }
 }
 
 // tenant is the tenant that a command names, with the version it expects.
@@ -152,6 +105,17 @@ func (e *edit) tenant(field, id string) (*clusterpb.Tenant, *clusterpb.Refusal) 
 		return nil, notFound("there is no tenant %s", id)
 	}
 	return t, nil
+}
+
+// dropTombstone forgets a deleted tenant, with its tokens; nil is none.
+func (e *edit) dropTombstone(ts *clusterpb.Tombstone) {
+	if ts == nil {
+		return
+	}
+	for _, hash := range ts.GetTokenHashes() {
+		e.next.tenantHashes, _, _ = e.next.tenantHashes.Delete(hash)
+	}
+	e.next.tombstones = drop(e, e.next.tombstones, []byte(ts.GetTenant()), kindTombstone)
 }
 
 // setTenant puts a tenant that this change has made into the state.

@@ -176,10 +176,10 @@ func (n *Node) chooseVoters(ctx context.Context, e *engine) error {
 // able to let nodes in.
 func (n *Node) promote(ctx context.Context, e *engine, s raft.Server, index uint64) error {
 	name := nodeOf(s.ID)
-	ca, err := n.pki.CA()
+	ca, err := n.newestCA()
 	switch {
 	case errors.Is(err, pki.ErrAbsent):
-		// A leader without the key can still lead; others have it.
+		// A leader without the key can still lead; who has it offers it.
 	case err != nil:
 		return fmt.Errorf("read the CA's key: %w", err)
 	default:
@@ -202,31 +202,10 @@ func (n *Node) demote(ctx context.Context, e *engine, s raft.Server, index uint6
 	}
 	n.log.Info("node has no vote any more", "node", name)
 	n.rounds.Ring()
-	// Only voters have the key. One that is silent gives it up when it is
-	// next asked to, or keeps what it had anyway.
+	// Only voters have the key. One that is silent gives it up when it is heard
+	// again: placeCAKey.
 	if err := n.handOver(ctx, name, nil); err != nil {
 		n.log.Warn("CA key not taken back", "node", name, "err", err)
-	}
-	return nil
-}
-
-// handOver gives a node the CA's key; nil takes it back.
-func (n *Node) handOver(ctx context.Context, node string, key *pki.Key) error {
-	ctx, cancel := context.WithTimeout(ctx, n.cfg.Timing.Wait)
-	defer cancel()
-	var text []byte
-	if key != nil {
-		var err error
-		if text, err = key.PEM(); err != nil {
-			return fmt.Errorf("hand the CA's key over: %w", err)
-		}
-	}
-	conn, err := n.cfg.Door.Dial(ctx, node)
-	if err == nil {
-		_, err = clusterpb.NewControlClient(conn).HandOver(ctx, &clusterpb.HandOverRequest{CaKey: text})
-	}
-	if err != nil {
-		return fmt.Errorf("hand the CA's key over to %s: %w", node, err)
 	}
 	return nil
 }

@@ -79,6 +79,8 @@ type Timing struct {
 	// progress, and Raft's main loop be silent, before something is done or said
 	// about it. 10s.
 	Patience time.Duration
+	// Certificate is how long a member's certificate lasts. 30 days.
+	Certificate time.Duration
 	// Ask bounds a change or a read that came without a deadline. 15s.
 	Ask time.Duration
 }
@@ -102,6 +104,7 @@ func (t Timing) withDefaults() Timing {
 		{&t.Check, 5 * time.Minute},
 		{&t.Upgrade, time.Minute},
 		{&t.Patience, 10 * time.Second},
+		{&t.Certificate, 30 * 24 * time.Hour},
 		{&t.Ask, 15 * time.Second},
 	} {
 		if *d.field == 0 {

@@ -112,20 +112,24 @@ func (c *control) Ping(ctx context.Context, _ *clusterpb.PingRequest) (*clusterp
 	}, nil
 }
 
-// HandOver keeps the CA's key: this node is about to get a vote. An empty key
-// takes it away again.
+// HandOver keeps the CA's key: this node has a vote or is about to get one. The
+// key proves itself, by the committed certificate that it belongs to. An empty
+// one takes it away again, which is the leader's.
 func (c *control) HandOver(ctx context.Context, r *clusterpb.HandOverRequest) (*clusterpb.HandOverResponse, error) {
 	id, e, err := c.caller(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if leader, ok := c.node.leaderOf(e); !ok || leader != id.Name {
-		return nil, status.Errorf(codes.FailedPrecondition, "%s is not known here as the leader", id.Name)
-	}
-	if len(r.GetCaKey()) == 0 {
-		err = c.node.pki.DropCAKey()
-	} else {
+	c.node.renewing.Lock()
+	defer c.node.renewing.Unlock()
+	leader, known := c.node.leaderOf(e)
+	switch {
+	case len(r.GetCaKey()) > 0:
 		err = c.node.keepCAKey(r.GetCaKey())
+	case !known || leader != id.Name:
+		return nil, status.Errorf(codes.FailedPrecondition, "%s is not known here as the leader", id.Name)
+	default:
+		err = c.node.dropCAKey()
 	}
 	if err != nil {
 		return nil, status.Error(codes.Internal, err.Error())
@@ -133,12 +137,13 @@ func (c *control) HandOver(ctx context.Context, r *clusterpb.HandOverRequest) (*
 	return &clusterpb.HandOverResponse{}, nil
 }
 
-// Renew signs a certificate for a member's key, whoever of the members asks.
+// Renew signs a certificate for a member's key, or for one that is on record for
+// somebody outside, whoever of the members asks.
 func (c *control) Renew(ctx context.Context, r *clusterpb.RenewRequest) (*clusterpb.RenewResponse, error) {
 	if _, _, err := c.caller(ctx); err != nil {
 		return nil, err
 	}
-	chain, err := c.node.sign(r.GetCsr())
+	chain, err := c.node.signHere(ctx, r)
 	switch {
 	case errors.Is(err, pki.ErrAbsent):
 		return nil, status.Error(codes.FailedPrecondition, c.node.cfg.Name+" has no CA key")

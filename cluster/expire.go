@@ -33,9 +33,11 @@ func (e *edit) expire(c *clusterpb.Expire) (uint64, *clusterpb.Refusal) {
 	rings := e.expireRings(c.GetEpochsBeforeMs())
 	tombstones := e.expireTombstones(c.GetTombstonesBeforeMs())
 	tokens := e.expireTokens(c.GetTokensBeforeMs())
-	if epochs+routes+rings+tombstones+tokens > 0 {
-		e.note("history expired", "", fmt.Sprintf("%d epochs, %d routes, %d deleted rings, %d tombstones, %d tokens",
-			epochs, routes, rings, tombstones, tokens))
+	tokens += e.expireTenantTokens(c.GetTokensBeforeMs())
+	certificates := e.expireIssued()
+	if epochs+routes+rings+tombstones+tokens+certificates > 0 {
+		e.note("history expired", "", fmt.Sprintf("%d epochs, %d routes, %d deleted rings, %d tombstones, %d tokens, %d certificates",
+			epochs, routes, rings, tombstones, tokens, certificates))
 	}
 	return 0, nil
 }
@@ -114,7 +116,7 @@ func (e *edit) expireTombstones(before int64) int {
 	n := 0
 	e.next.WalkTombstones(func(ts *clusterpb.Tombstone) bool {
 		if ts.GetTimeMs() < before {
-			e.next.tombstones = drop(e, e.next.tombstones, []byte(ts.GetTenant()), kindTombstone)
+			e.dropTombstone(ts)
 			e.changed.touch(ts.GetTenant())
 			n++
 		}

@@ -219,6 +219,7 @@ func (n *Node) ownReport(now time.Time) *clusterpb.Report {
 	if c := n.credentials(); c != nil {
 		r.Incarnation = c.Identity.Incarnation
 	}
+	n.reportCredentials(r)
 	if n.cfg.Local != nil {
 		r.Announced = 0
 		n.cfg.Local.Report(r)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/muster-metrics/muster/cluster/door"
 	"github.com/muster-metrics/muster/cluster/pki"
@@ -43,10 +44,12 @@ func (n *Node) Join(ctx context.Context, r JoinRequest) error {
 func (n *Node) enter(ctx context.Context, r JoinRequest, token pki.Token) error {
 	n.forming.Lock()
 	defer n.forming.Unlock()
+	late := false
 	if creds := n.credentials(); creds != nil && n.engine.Load() != nil && creds.CAs.Has(token.CA) {
-		return nil
-	}
-	if err := n.mayForm(); err != nil {
+		if late = time.Now().After(creds.Expires()); !late {
+			return nil
+		}
+	} else if err := n.mayForm(); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -61,6 +64,11 @@ func (n *Node) enter(ctx context.Context, r JoinRequest, token pki.Token) error 
 		return err
 	}
 	n.log.Info("joined", "cluster", answer.GetClusterName(), "as", creds.Identity)
+	if late { // its place it had all the time
+		n.cfg.Door.SetIdentity(creds)
+		n.trust.Ring()
+		return nil
+	}
 	return n.begin(creds)
 }
 

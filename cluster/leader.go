@@ -106,6 +106,8 @@ func (n *Node) round(ctx context.Context, e *engine) {
 		{"reconcile raft's servers", n.reconcile},
 		{"activate joined nodes", n.activate},
 		{"choose voters", n.chooseVoters},
+		{"place the CA's key", n.placeCAKey},
+		{"retire the old CA", n.retireCA},
 		{"close epochs", n.closeEnded},
 		{"move slots", n.moveSlots},
 		{"let members go", n.tendDepartures},
@@ -157,7 +159,8 @@ func (n *Node) expire(ctx context.Context, e *engine, now time.Time) {
 	cmd := &clusterpb.Command{Change: &clusterpb.Command_Expire{Expire: &clusterpb.Expire{
 		EpochsBeforeMs:     max(now.UnixMilli()-n.State().LongestRetention()-day, 0),
 		TombstonesBeforeMs: max(now.UnixMilli()-30*day, 0),
-		TokensBeforeMs:     max(now.UnixMilli(), 0),
+		// Who sends an expired token is told so for a day.
+		TokensBeforeMs: max(now.UnixMilli()-day, 0),
 	}}}
 	if err := n.commit(ctx, e, cmd); err != nil && ctx.Err() == nil {
 		n.log.Warn("leader: expire", "err", err)

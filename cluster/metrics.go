@@ -6,6 +6,8 @@ import (
 
 	"github.com/hashicorp/raft"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/muster-metrics/muster/cluster/pki"
 )
 
 // register exports what an operator alerts on. Everything is read when it is
@@ -41,13 +43,9 @@ func (n *Node) register() error {
 		}),
 		gauge("muster_cluster_clock_offset_seconds", "This node's clock minus the median of the members' clocks.",
 			func() float64 { return n.ClockOffset().Seconds() }),
-		gauge("muster_cluster_certificate_expires_timestamp_seconds", "When this node's certificate runs out; 0 without one.", func() float64 {
-			if c := n.credentials(); c != nil {
-				return float64(c.Expires().Unix())
-			}
-			return 0
-		}),
 	}
+	n.metrics = newMetrics()
+	n.collectors = append(n.collectors, n.credentialCollectors(gauge)...)
 	for i, c := range n.collectors {
 		if err := n.cfg.Reg.Register(c); err != nil {
 			n.collectors = n.collectors[:i]
@@ -56,6 +54,49 @@ func (n *Node) register() error {
 		}
 	}
 	return nil
+}
+
+// metrics are what is counted, not read.
+type metrics struct{ renewals, renewalsFailed prometheus.Counter }
+
+func newMetrics() *metrics {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+	}
+	return &metrics{
+		renewals:       counter("muster_cluster_certificate_renewals_total", "Certificates that this node has got in the place of its own."),
+		renewalsFailed: counter("muster_cluster_certificate_renewals_failed_total", "Renewals of this node's certificate that failed; they are tried again."),
+	}
+}
+
+// credentialCollectors tell of certificate and CA; times are 0 without one.
+func (n *Node) credentialCollectors(gauge func(string, string, func() float64) prometheus.Collector) []prometheus.Collector {
+	at := func(f func(*pki.Credentials) time.Time) func() float64 {
+		return func() float64 {
+			if c := n.credentials(); c != nil {
+				return float64(f(c).Unix())
+			}
+			return 0
+		}
+	}
+	return []prometheus.Collector{
+		n.metrics.renewals, n.metrics.renewalsFailed,
+		gauge("muster_cluster_certificate_expires_timestamp_seconds", "When this node's certificate runs out; 0 without one.",
+			at((*pki.Credentials).Expires)),
+		gauge("muster_cluster_certificate_renew_timestamp_seconds", "When this node's certificate is to be renewed; 0 without one.",
+			at((*pki.Credentials).RenewAt)),
+		gauge("muster_cluster_ca_expires_timestamp_seconds", "When the newest CA that this node believes runs out; 0 without one.",
+			at(func(c *pki.Credentials) time.Time {
+				cas := c.CAs.Certificates()
+				return cas[len(cas)-1].NotAfter
+			})),
+		gauge("muster_cluster_ca_key_held", "1 on a node that has the CA's key: a voter.", func() float64 {
+			if n.caKey.Load() != nil {
+				return 1
+			}
+			return 0
+		}),
+	}
 }
 
 func (n *Node) unregister() {

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
@@ -52,6 +54,15 @@ type Node struct {
 	engine  atomic.Pointer[engine]
 	joins   *grpc.Server
 
+	// renewing serialises what is done to certificate, CAs and the CA's key.
+	renewing sync.Mutex
+	renewed  time.Time // keepCredentials' own: when it last tried
+	trust    bell      // what this node believes or shows may have to change
+	late     latecomers
+	// caKey is the CA whose key this node has; nil: none.
+	caKey atomic.Pointer[pki.Fingerprint]
+
+	metrics      *metrics
 	transferring atomic.Bool
 	yielding     spell
 	restarts     atomic.Int64 // of Raft in this process, by the watchdog
@@ -82,6 +93,7 @@ func New(cfg Config) (*Node, error) {
 		cfg:       cfg.withDefaults(),
 		reporting: newBell(),
 		rounds:    newBell(),
+		trust:     newBell(),
 		planned:   newPlanned(),
 		process:   rand.Uint64() | 1, // 0 is no process
 	}
@@ -139,7 +151,7 @@ func (n *Node) Open(ctx context.Context) error {
 		return err
 	}
 	n.serveJoins()
-	n.crew.Go(n.renew)
+	n.crew.Go(n.keepCredentials)
 	return nil
 }
 
@@ -202,6 +214,9 @@ func (n *Node) credentials() *pki.Credentials { return n.cfg.Door.Credentials() 
 
 // follow is the node's own watcher: it keeps what follows from the members.
 func (n *Node) follow(c Change) {
+	if c.Old.Cluster() == nil || !bytes.Equal(c.Old.Cluster().GetCaCertificates(), c.New.Cluster().GetCaCertificates()) {
+		n.trust.Ring()
+	}
 	if !c.Keys.Members || c.New.Cluster() == nil {
 		return
 	}

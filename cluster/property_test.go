@@ -102,7 +102,16 @@ func anyChange(rt *rapid.T, s *State, now int64) proto.Message {
 		}
 		return &clusterpb.TenantSpec{OutOfOrderWindowMs: number("ooo"), FutureWindowMs: number("future"), Limits: &clusterpb.Limits{Exemplars: number("exemplars")}}
 	}
-	switch rapid.IntRange(0, 24).Draw(rt, "change") {
+	switch rapid.IntRange(0, 27).Draw(rt, "change") {
+	case 24:
+		if rapid.Bool().Draw(rt, "rotate") {
+			return &clusterpb.RotateCA{CaCertificates: []byte(pick("cas", "", "x", "y")), Again: rapid.Bool().Draw(rt, "again")}
+		}
+		return &clusterpb.RetireCA{Drop: rapid.Bool().Draw(rt, "drop"), CaCertificates: []byte("z")}
+	case 25:
+		return issue(serialOf(rapid.IntRange(0, 5).Draw(rt, "serial")), pick("bound", "", "a", "b-1"), now+rapid.Int64Range(-1, 5*hour).Draw(rt, "ends"))
+	case 26:
+		return &clusterpb.RevokeCertificate{Serial: serialOf(rapid.IntRange(0, 5).Draw(rt, "serial"))}
 	case 0:
 		return initCluster("n1", rapid.Uint32Range(0, 6).Draw(rt, "rf"))
 	case 1, 2:
@@ -170,7 +179,7 @@ func anyChange(rt *rapid.T, s *State, now int64) proto.Message {
 		if rapid.Bool().Draw(rt, "revoke") {
 			return &clusterpb.RevokeTenantToken{Tenant: tenant(), Id: tok}
 		}
-		return &clusterpb.CreateTenantToken{Tenant: tenant(), Token: &clusterpb.TenantToken{Id: tok, Hash: hashOf(tok)}}
+		return &clusterpb.CreateTenantToken{Tenant: tenant(), Token: &clusterpb.TenantToken{Id: tok, Hash: hashOf(tok), ExpiresMs: sampled(rt, "ends", 0, 0, now+hour)}}
 	default:
 		set := DefaultSettings()
 		set.MaxTenants = rapid.Int64Range(0, 6).Draw(rt, "most")
@@ -230,6 +239,10 @@ func everyChange() []proto.Message {
 		nodeToken("node", testTime+day),
 		&clusterpb.BindToken{Id: "join-n2", Name: "n2", KeyHash: hashOf("k")},
 		&clusterpb.RevokeToken{Id: "join-n2"},
+		&clusterpb.RotateCA{CaCertificates: []byte("new and old")},
+		&clusterpb.RetireCA{Drop: true, CaCertificates: []byte("new")},
+		issue(serialOf(1), "a", testTime+100*day),
+		&clusterpb.RevokeCertificate{Serial: serialOf(1)},
 		&clusterpb.PutRing{Name: "new", Tenants: []string{"c-*", "d"}, ReplicationFactor: 2, Nodes: []string{"n1", "n2"}, Slots: 16, Placement: []*clusterpb.SlotStep{{Slot: 15, Replicas: []uint32{2, 1}, Base: 1 << 20}}},
 		&clusterpb.DeleteRing{Name: "hard"},
 		&clusterpb.MoveSlots{Ring: 11, Steps: []*clusterpb.SlotStep{{Slot: 1, Replicas: []uint32{1, 2}, Quorum: 1, Base: 11}}},

@@ -104,6 +104,9 @@ func (n *Node) lead(ctx context.Context, e *engine, cmd *clusterpb.Command) (*cl
 	if refusal := n.unsafeNow(e, cmd); refusal != nil {
 		return &clusterpb.ProposeResponse{Refusal: refusal}, nil
 	}
+	if refusal := n.stampRotation(cmd); refusal != nil {
+		return &clusterpb.ProposeResponse{Refusal: refusal}, nil
+	}
 	res, err := commitPlaced(cmd,
 		func() (*State, error) { return n.newest(ctx, e) },
 		func() (Result, error) { return e.apply(ctx, cmd) })

@@ -118,6 +118,9 @@ func (rd *restorer) add(rec *clusterpb.Record) error {
 	case *clusterpb.Record_Tenant:
 		return rd.addTenant(of.Tenant)
 	case *clusterpb.Record_Tombstone:
+		for _, hash := range of.Tombstone.GetTokenHashes() {
+			rd.tenantHashes.Insert(hash, of.Tombstone.GetTenant())
+		}
 		return keyed(rd, rd.tombstones, kindTombstone, []byte(of.Tombstone.GetTenant()), of.Tombstone)
 	case *clusterpb.Record_Token:
 		rd.tokenHashes.Insert(of.Token.GetHash(), of.Token.GetId())

@@ -27,7 +27,7 @@ type State struct {
 	claims *claims // derived from rings
 
 	tenants      *iradix.Tree[*clusterpb.Tenant]    // by id
-	tenantHashes *iradix.Tree[string]               // token hash -> tenant id; derived
+	tenantHashes *iradix.Tree[string]               // token hash -> tenant id, deleted ones included; derived
 	tombstones   *iradix.Tree[*clusterpb.Tombstone] // by tenant id
 
 	tokens      *iradix.Tree[*clusterpb.Token] // by id

@@ -203,6 +203,14 @@ func command(change proto.Message) *clusterpb.Command {
 		cmd.Change = &clusterpb.Command_BindToken{BindToken: c}
 	case *clusterpb.RevokeToken:
 		cmd.Change = &clusterpb.Command_RevokeToken{RevokeToken: c}
+	case *clusterpb.RotateCA:
+		cmd.Change = &clusterpb.Command_RotateCa{RotateCa: c}
+	case *clusterpb.RetireCA:
+		cmd.Change = &clusterpb.Command_RetireCa{RetireCa: c}
+	case *clusterpb.IssueCertificate:
+		cmd.Change = &clusterpb.Command_IssueCertificate{IssueCertificate: c}
+	case *clusterpb.RevokeCertificate:
+		cmd.Change = &clusterpb.Command_RevokeCertificate{RevokeCertificate: c}
 	case *clusterpb.PutRing:
 		cmd.Change = &clusterpb.Command_PutRing{PutRing: c}
 	case *clusterpb.DeleteRing:
@@ -324,6 +332,10 @@ func checkSound(t testing.TB, s *State) {
 		if w := s.TenantConfig(tn).window(); w > s.WidestWindow() {
 			t.Fatalf("tenant %s has a window of %d, the widest is said to be %d", tn.GetId(), w, s.WidestWindow())
 		}
+		return true
+	})
+	s.WalkTombstones(func(ts *clusterpb.Tombstone) bool {
+		tokens += len(ts.GetTokenHashes())
 		return true
 	})
 	if tokens != s.tenantHashes.Len() {

@@ -86,6 +86,16 @@ func (s *State) TenantByToken(hash []byte) *clusterpb.Tenant {
 	return s.Tenant(id)
 }
 
+// DeletedByToken tells that the tenant with a token of that hash was deleted;
+// nil where it was not.
+func (s *State) DeletedByToken(hash []byte) *clusterpb.Tombstone {
+	id, ok := s.tenantHashes.Get(hash)
+	if !ok || s.Tenant(id) != nil {
+		return nil
+	}
+	return s.Tombstone(id)
+}
+
 // TenantConfig resolves the tenant's spec: its own field, else the settings'
 // default, else the one muster is built with. A nil tenant gets the defaults.
 func (s *State) TenantConfig(t *clusterpb.Tenant) TenantConfig {

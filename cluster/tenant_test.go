@@ -112,7 +112,9 @@ func TestTenantTokens(t *testing.T) {
 	if h.state.TenantByToken(hashOf("t2")) != nil {
 		t.Fatal("a deleted tenant's token still works")
 	}
-	h.do(create("b", "t2")) // its hash is free again
+	h.refused(clusterpb.Refusal_EXISTS, "id", create("b", "t2")) // the tombstone knows it
+	h.do(&clusterpb.Expire{TombstonesBeforeMs: h.now})
+	h.do(create("b", "t2"))
 	for i := range maxTenantTokens - 1 {
 		h.do(create("b", fmt.Sprintf("more-%d", i)))
 	}

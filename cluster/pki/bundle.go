@@ -136,6 +136,36 @@ func (b *Bundle) Verify(chain []*x509.Certificate, usage x509.ExtKeyUsage, now t
 	return IdentityOf(chain[0])
 }
 
+// VerifyAtItsEnd checks a chain (PEM) as Verify does, at the end of the leaf's
+// life: it may have run out since.
+func (b *Bundle) VerifyAtItsEnd(chain []byte, usage x509.ExtKeyUsage) (*x509.Certificate, Identity, error) {
+	certs, err := parseCertificates(chain)
+	if err != nil {
+		return nil, Identity{}, fmt.Errorf("parse certificate: %w", err)
+	}
+	id, err := b.Verify(certs, usage, certs[0].NotAfter)
+	return certs[0], id, err
+}
+
+// ParseIssued says whom a chain, PEM as Sign gives it, lets in as a client now.
+func ParseIssued(chain []byte, cas *Bundle, now time.Time) (Identity, error) {
+	certs, err := parseCertificates(chain)
+	if err != nil {
+		return Identity{}, fmt.Errorf("parse certificate: %w", err)
+	}
+	return cas.Verify(certs, x509.ExtKeyUsageClientAuth, now)
+}
+
+// SignerOfChain names the CA that stands behind the certificate in a chain, PEM
+// as Sign gives it.
+func SignerOfChain(chain []byte) (Fingerprint, error) {
+	certs, err := parseCertificates(chain)
+	if err != nil || len(certs) < 2 {
+		return Fingerprint{}, errors.Join(errors.New("no chain of a certificate and its CA"), err)
+	}
+	return FingerprintOf(certs[1]), nil
+}
+
 func union(have, more []*x509.Certificate) []*x509.Certificate {
 	out := slices.Clone(have)
 	for _, cert := range more {

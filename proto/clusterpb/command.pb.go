@@ -1311,11 +1311,13 @@ func (x *RevokeToken) GetId() string {
 // RotateCA lets the cluster believe a new CA beside the present ones.
 type RotateCA struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// PEM, public: the new CA last, and what signs the old and the new ones by
-	// each other. The leader stamps them; whatever the asker says is dropped.
+	// PEM, public: all CAs, the new one last, with what the old one signed of it.
+	// The leader stamps them; whatever the asker says is dropped.
 	CaCertificates []byte `protobuf:"bytes,1,opt,name=ca_certificates,json=caCertificates,proto3" json:"ca_certificates,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// A rotation is under way, and nobody has the key of its CA. The leader's too.
+	Again         bool `protobuf:"varint,2,opt,name=again,proto3" json:"again,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RotateCA) Reset() {
@@ -1355,14 +1357,23 @@ func (x *RotateCA) GetCaCertificates() []byte {
 	return nil
 }
 
+func (x *RotateCA) GetAgain() bool {
+	if x != nil {
+		return x.Again
+	}
+	return false
+}
+
 // RetireCA asks that the old CAs be dropped once nobody needs them; with `drop`
 // it is the leader's, who has seen that all members have certificates of the
 // newest one.
 type RetireCA struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Drop          bool                   `protobuf:"varint,1,opt,name=drop,proto3" json:"drop,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Drop  bool                   `protobuf:"varint,1,opt,name=drop,proto3" json:"drop,omitempty"`
+	// What is left, PEM.
+	CaCertificates []byte `protobuf:"bytes,2,opt,name=ca_certificates,json=caCertificates,proto3" json:"ca_certificates,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *RetireCA) Reset() {
@@ -1400,6 +1411,13 @@ func (x *RetireCA) GetDrop() bool {
 		return x.Drop
 	}
 	return false
+}
+
+func (x *RetireCA) GetCaCertificates() []byte {
+	if x != nil {
+		return x.CaCertificates
+	}
+	return nil
 }
 
 // IssueCertificate records a certificate for somebody outside of the cluster
@@ -2876,11 +2894,13 @@ const file_clusterpb_command_proto_rawDesc = "" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x19\n" +
 	"\bkey_hash\x18\x03 \x01(\fR\akeyHash\"\x1d\n" +
 	"\vRevokeToken\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\"3\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"I\n" +
 	"\bRotateCA\x12'\n" +
-	"\x0fca_certificates\x18\x01 \x01(\fR\x0ecaCertificates\"\x1e\n" +
+	"\x0fca_certificates\x18\x01 \x01(\fR\x0ecaCertificates\x12\x14\n" +
+	"\x05again\x18\x02 \x01(\bR\x05again\"G\n" +
 	"\bRetireCA\x12\x12\n" +
-	"\x04drop\x18\x01 \x01(\bR\x04drop\"Z\n" +
+	"\x04drop\x18\x01 \x01(\bR\x04drop\x12'\n" +
+	"\x0fca_certificates\x18\x02 \x01(\fR\x0ecaCertificates\"Z\n" +
 	"\x10IssueCertificate\x12F\n" +
 	"\vcertificate\x18\x01 \x01(\v2$.muster.cluster.v1.IssuedCertificateR\vcertificate\"+\n" +
 	"\x11RevokeCertificate\x12\x16\n" +

@@ -470,6 +470,14 @@ type Report struct {
 	CheckRevision uint64  `protobuf:"varint,52,opt,name=check_revision,json=checkRevision,proto3" json:"check_revision,omitempty"`
 	CheckHash     uint64  `protobuf:"varint,53,opt,name=check_hash,json=checkHash,proto3" json:"check_hash,omitempty"`
 	Guards        *Guards `protobuf:"bytes,54,opt,name=guards,proto3" json:"guards,omitempty"`
+	// When its certificate runs out and when it is renewed, Unix milliseconds.
+	CertificateExpiresMs int64 `protobuf:"varint,40,opt,name=certificate_expires_ms,json=certificateExpiresMs,proto3" json:"certificate_expires_ms,omitempty"`
+	CertificateRenewAtMs int64 `protobuf:"varint,41,opt,name=certificate_renew_at_ms,json=certificateRenewAtMs,proto3" json:"certificate_renew_at_ms,omitempty"`
+	// The CA that signed it, those that the node believes, and the one whose key
+	// it has (empty: none), by the SHA-256 of their public keys.
+	CertificateCa []byte   `protobuf:"bytes,42,opt,name=certificate_ca,json=certificateCa,proto3" json:"certificate_ca,omitempty"`
+	TrustedCas    [][]byte `protobuf:"bytes,43,rep,name=trusted_cas,json=trustedCas,proto3" json:"trusted_cas,omitempty"`
+	CaKey         []byte   `protobuf:"bytes,44,opt,name=ca_key,json=caKey,proto3" json:"ca_key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -693,6 +701,41 @@ func (x *Report) GetGuards() *Guards {
 	return nil
 }
 
+func (x *Report) GetCertificateExpiresMs() int64 {
+	if x != nil {
+		return x.CertificateExpiresMs
+	}
+	return 0
+}
+
+func (x *Report) GetCertificateRenewAtMs() int64 {
+	if x != nil {
+		return x.CertificateRenewAtMs
+	}
+	return 0
+}
+
+func (x *Report) GetCertificateCa() []byte {
+	if x != nil {
+		return x.CertificateCa
+	}
+	return nil
+}
+
+func (x *Report) GetTrustedCas() [][]byte {
+	if x != nil {
+		return x.TrustedCas
+	}
+	return nil
+}
+
+func (x *Report) GetCaKey() []byte {
+	if x != nil {
+		return x.CaKey
+	}
+	return nil
+}
+
 // Guards is how a node's own safeguards are.
 type Guards struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -839,15 +882,7 @@ type LogResponse struct {
 	// Raft's state of this node: leader, follower or candidate.
 	Role string `protobuf:"bytes,6,opt,name=role,proto3" json:"role,omitempty"`
 	// Whom it takes for the leader; empty: nobody.
-	Leader string `protobuf:"bytes,7,opt,name=leader,proto3" json:"leader,omitempty"`
-	// When its certificate runs out and when it is renewed, Unix milliseconds.
-	CertificateExpiresMs int64 `protobuf:"varint,40,opt,name=certificate_expires_ms,json=certificateExpiresMs,proto3" json:"certificate_expires_ms,omitempty"`
-	CertificateRenewAtMs int64 `protobuf:"varint,41,opt,name=certificate_renew_at_ms,json=certificateRenewAtMs,proto3" json:"certificate_renew_at_ms,omitempty"`
-	// The CA that signed it, those that the node believes, and the one whose key
-	// it has (empty: none), by the SHA-256 of their public keys.
-	CertificateCa []byte   `protobuf:"bytes,42,opt,name=certificate_ca,json=certificateCa,proto3" json:"certificate_ca,omitempty"`
-	TrustedCas    [][]byte `protobuf:"bytes,43,rep,name=trusted_cas,json=trustedCas,proto3" json:"trusted_cas,omitempty"`
-	CaKey         []byte   `protobuf:"bytes,44,opt,name=ca_key,json=caKey,proto3" json:"ca_key,omitempty"`
+	Leader        string `protobuf:"bytes,7,opt,name=leader,proto3" json:"leader,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -929,41 +964,6 @@ func (x *LogResponse) GetLeader() string {
 		return x.Leader
 	}
 	return ""
-}
-
-func (x *LogResponse) GetCertificateExpiresMs() int64 {
-	if x != nil {
-		return x.CertificateExpiresMs
-	}
-	return 0
-}
-
-func (x *LogResponse) GetCertificateRenewAtMs() int64 {
-	if x != nil {
-		return x.CertificateRenewAtMs
-	}
-	return 0
-}
-
-func (x *LogResponse) GetCertificateCa() []byte {
-	if x != nil {
-		return x.CertificateCa
-	}
-	return nil
-}
-
-func (x *LogResponse) GetTrustedCas() [][]byte {
-	if x != nil {
-		return x.TrustedCas
-	}
-	return nil
-}
-
-func (x *LogResponse) GetCaKey() []byte {
-	if x != nil {
-		return x.CaKey
-	}
-	return nil
 }
 
 type HeartbeatRequest struct {
@@ -2338,7 +2338,7 @@ const file_clusterpb_control_proto_rawDesc = "" +
 	"\"\x10\n" +
 	"\x0eBarrierRequest\"-\n" +
 	"\x0fBarrierResponse\x12\x1a\n" +
-	"\brevision\x18\x01 \x01(\x04R\brevision\"\xa3\a\n" +
+	"\brevision\x18\x01 \x01(\x04R\brevision\"\xef\b\n" +
 	"\x06Report\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x18\n" +
@@ -2371,7 +2371,13 @@ const file_clusterpb_control_proto_rawDesc = "" +
 	"\x0echeck_revision\x184 \x01(\x04R\rcheckRevision\x12\x1d\n" +
 	"\n" +
 	"check_hash\x185 \x01(\x04R\tcheckHash\x121\n" +
-	"\x06guards\x186 \x01(\v2\x19.muster.cluster.v1.GuardsR\x06guards\"\x8d\x02\n" +
+	"\x06guards\x186 \x01(\v2\x19.muster.cluster.v1.GuardsR\x06guards\x124\n" +
+	"\x16certificate_expires_ms\x18( \x01(\x03R\x14certificateExpiresMs\x125\n" +
+	"\x17certificate_renew_at_ms\x18) \x01(\x03R\x14certificateRenewAtMs\x12%\n" +
+	"\x0ecertificate_ca\x18* \x01(\fR\rcertificateCa\x12\x1f\n" +
+	"\vtrusted_cas\x18+ \x03(\fR\n" +
+	"trustedCas\x12\x15\n" +
+	"\x06ca_key\x18, \x01(\fR\x05caKey\"\x8d\x02\n" +
 	"\x06Guards\x12&\n" +
 	"\x0fraft_free_bytes\x18\x01 \x01(\x03R\rraftFreeBytes\x12*\n" +
 	"\x11raft_wanted_bytes\x18\x02 \x01(\x03R\x0fraftWantedBytes\x12(\n" +
@@ -2382,7 +2388,7 @@ const file_clusterpb_control_proto_rawDesc = "" +
 	"\ahealing\x18\x06 \x01(\tR\ahealing\x124\n" +
 	"\x16certificate_expires_ms\x18\a \x01(\x03R\x14certificateExpiresMs\"\f\n" +
 	"\n" +
-	"LogRequest\"\xa2\x03\n" +
+	"LogRequest\"\xd6\x01\n" +
 	"\vLogResponse\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x1b\n" +
 	"\tlast_term\x18\x02 \x01(\x04R\blastTerm\x12\x1d\n" +
@@ -2391,13 +2397,7 @@ const file_clusterpb_control_proto_rawDesc = "" +
 	"\brevision\x18\x04 \x01(\x04R\brevision\x12/\n" +
 	"\x13cluster_incarnation\x18\x05 \x01(\x04R\x12clusterIncarnation\x12\x12\n" +
 	"\x04role\x18\x06 \x01(\tR\x04role\x12\x16\n" +
-	"\x06leader\x18\a \x01(\tR\x06leader\x124\n" +
-	"\x16certificate_expires_ms\x18( \x01(\x03R\x14certificateExpiresMs\x125\n" +
-	"\x17certificate_renew_at_ms\x18) \x01(\x03R\x14certificateRenewAtMs\x12%\n" +
-	"\x0ecertificate_ca\x18* \x01(\fR\rcertificateCa\x12\x1f\n" +
-	"\vtrusted_cas\x18+ \x03(\fR\n" +
-	"trustedCas\x12\x15\n" +
-	"\x06ca_key\x18, \x01(\fR\x05caKey\"E\n" +
+	"\x06leader\x18\a \x01(\tR\x06leader\"E\n" +
 	"\x10HeartbeatRequest\x121\n" +
 	"\x06report\x18\x01 \x01(\v2\x19.muster.cluster.v1.ReportR\x06report\"\xe5\x01\n" +
 	"\x11HeartbeatResponse\x12\x19\n" +
