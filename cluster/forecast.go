@@ -33,6 +33,7 @@ func (s *State) Forecast(after *State, name string, healths []*clusterpb.Health)
 		return f
 	}
 	f.ToleranceAfter = after.toleranceMoved(absent)
+	f.Warnings = append(f.Warnings, unsaved(name, after.Member(name) == nil, healthOf(healths, name)))
 	for _, r := range after.Rings() {
 		spec := r.Spec.GetName()
 		switch below, nodes := r.BelowQuorum(), len(after.Eligible(r)); {
@@ -45,6 +46,26 @@ func (s *State) Forecast(after *State, name string, healths []*clusterpb.Health)
 		}
 	}
 	return f
+}
+
+// unsaved says what of a leaver is not in the bucket, as it told last, and what
+// becomes of that.
+func unsaved(name string, forced bool, h *clusterpb.Health) string {
+	r := h.GetReport()
+	what := fmt.Sprintf("%d blocks and the samples of %d series since are not in the bucket", r.GetUnshippedBlocks(), r.GetSeries())
+	if !r.GetHasBucket() {
+		what = fmt.Sprintf("it has no bucket, and %d series in memory", r.GetSeries())
+	}
+	switch {
+	case forced && h.GetLastContactMs() < 0:
+		return fmt.Sprintf("%s has not been heard by this leader: what it alone has is given up, and how much that is nobody can tell", name)
+	case forced:
+		return fmt.Sprintf("%s, when it was last heard: %s; what it alone has is given up", name, what)
+	case r.GetHasBucket():
+		return fmt.Sprintf("%s: %s; they go there first", name, what)
+	default:
+		return fmt.Sprintf("%s: %s; its blocks go to other nodes", name, what)
+	}
 }
 
 // FailureTolerance is how many more nodes may fail, whichever they are, before

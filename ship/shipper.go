@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"path"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -53,6 +54,7 @@ type Shipper struct {
 
 	mu      sync.Mutex // one Sync at a time
 	tenants map[string]bool
+	pending atomic.Int64
 }
 
 // New returns a Shipper that has done nothing yet.
@@ -127,6 +129,7 @@ func (s *Shipper) Sync(ctx context.Context) (int, error) {
 	}
 	errs = append(errs, s.tidy(sources, results), ctx.Err())
 	s.m.pending.Set(float64(pending))
+	s.pending.Store(int64(pending))
 	s.m.duration.Observe(time.Since(began).Seconds())
 	err := errors.Join(errs...)
 	if err == nil {
@@ -134,6 +137,9 @@ func (s *Shipper) Sync(ctx context.Context) (int, error) {
 	}
 	return uploaded, err
 }
+
+// Pending is how many blocks were not in the bucket after the last scan.
+func (s *Shipper) Pending() int { return int(s.pending.Load()) }
 
 // result is what a scan of one source came to.
 type result struct {

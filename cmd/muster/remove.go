@@ -32,6 +32,9 @@ func clusterRemove(std stdio) *cli.Command {
 			if err != nil {
 				return err
 			}
+			if c.Bool("force") && (c.Bool("cancel") || c.Bool("bucket-is-enough")) || c.Bool("cancel") && c.Bool("bucket-is-enough") {
+				return usageError(errors.New("muster cluster remove wants one of --force, --cancel and --bucket-is-enough at most"))
+			}
 			cl, err := newClient(c)
 			if err != nil {
 				return err
@@ -76,7 +79,7 @@ func remove(c *cli.Context, std stdio, cl *client, node string) error {
 	case wantsJSON(c):
 		return std.json(json.RawMessage(raw))
 	case c.Bool("cancel"):
-		std.said("cancelled the removal of "+node, a.applied)
+		std.said(node+" stays a member", a.applied)
 		return nil
 	case a.DryRun:
 		std.said(fmt.Sprintf("removed %s, %d slots would move", node, a.Slots), a.applied)

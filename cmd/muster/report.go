@@ -16,6 +16,9 @@ func (r localReport) Report(out *clusterpb.Report) {
 	if free, err := diskFree(n.folder.path); err == nil {
 		out.DiskFreeBytes = free
 	}
+	if n.shipper != nil {
+		out.HasBucket, out.UnshippedBlocks = true, int64(n.shipper.Pending())
+	}
 	lines := n.ready.failed()
 	out.Ready = len(lines) == 0
 	if !out.Ready {
