@@ -59,6 +59,27 @@ func TestASnapshotIsTakenRightAfterAMembershipChange(t *testing.T) {
 	}
 }
 
+func TestASnapshotIsTakenRightAfterARestart(t *testing.T) {
+	b := newBed(t)
+	b.cluster(1, InitRequest{})
+	only := b.leader()
+	only.propose(putTenant("a"))
+	only.restart()
+	only = b.leader()
+	if _, err := only.node.Barrier(only.ctx()); err != nil {
+		t.Fatal(err)
+	}
+	if err := only.node.engine.Load().raft.Snapshot().Error(); err != nil {
+		t.Errorf("snapshot after a restart: %v", err)
+	}
+	only.propose(putTenant("b"))
+	want := only.node.State()
+	only.restart()
+	if st := only.node.State(); st.Revision() < want.Revision() || st.Tenant("a") == nil || st.Tenant("b") == nil {
+		t.Errorf("the snapshot and the log after it give revision %d, want %d with both tenants", st.Revision(), want.Revision())
+	}
+}
+
 func TestRaftIsMadeAnewInTheProcess(t *testing.T) {
 	b := newBed(t)
 	b.cluster(3, InitRequest{})

@@ -37,6 +37,7 @@ type raftBedNode struct {
 	trans *faultyTransport
 	raft  *raft.Raft
 	fsm   *history
+	disk  *stallingDisk
 }
 
 func newRaftBed(t *testing.T, names ...string) *raftBed {
@@ -162,7 +163,8 @@ func (b *raftBed) start(timeout time.Duration, plain bool, nonvoters ...string) 
 			b.t.Fatal(err)
 		}
 		n.fsm = &history{commands: map[uint64]string{}}
-		r, err := raft.NewRaft(c, n.fsm, store, store, snaps, n.trans)
+		n.disk = &stallingDisk{LogStore: store}
+		r, err := raft.NewRaft(c, n.fsm, n.disk, store, snaps, n.trans)
 		if err != nil {
 			b.t.Fatal(err)
 		}
@@ -270,6 +272,20 @@ func (t *faultyTransport) RequestPreVote(id raft.ServerID, a raft.ServerAddress,
 	return t.transport.RequestPreVote(id, a, req, resp)
 }
 
+// stallingDisk is a disk that can stop writing, and with it its node's Raft.
+type stallingDisk struct {
+	raft.LogStore
+	stall sync.Mutex
+}
+
+func (d *stallingDisk) StoreLogs(logs []*raft.Log) error {
+	d.stall.Lock()
+	defer d.stall.Unlock()
+	return d.LogStore.StoreLogs(logs)
+}
+
+func (d *stallingDisk) StoreLog(log *raft.Log) error { return d.StoreLogs([]*raft.Log{log}) }
+
 // history is a state machine that remembers what it applied at which index.
 type history struct {
 	mu       sync.Mutex
@@ -300,3 +316,13 @@ func (h *history) has(command string) bool {
 
 func (h *history) Snapshot() (raft.FSMSnapshot, error) { return nil, errors.New("no snapshots here") }
 func (h *history) Restore(r io.ReadCloser) error       { return r.Close() }
+
+// applyAnywhere applies a command at whoever leads.
+func (b *raftBed) applyAnywhere(command string) bool {
+	for _, n := range b.nodes {
+		if n.raft.State() == raft.Leader && n.raft.Apply([]byte(command), time.Second).Error() == nil {
+			return true
+		}
+	}
+	return false
+}

@@ -167,7 +167,11 @@ func (f *faults) cut(ctx context.Context, how string, n *fleet.Node, out, in boo
 
 // pair cuts the cable between two nodes that both reach the others.
 func (f *faults) pair(ctx context.Context) error {
-	a, b := f.victim(ctx), f.someNode()
+	a := f.victim(ctx)
+	b := f.someNode()
+	for b == a {
+		b = f.someNode()
+	}
 	f.fleet.Wires.Cut(a.Name, b.Name)
 	if f.rng.IntN(2) == 0 {
 		f.fleet.Wires.Cut(b.Name, a.Name)
