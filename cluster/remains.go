@@ -29,23 +29,24 @@ func (r *Remains) Close() error { return r.store.Close() }
 // Revision is the newest that the node may have served by.
 func (r *Remains) Revision() uint64 { return r.store.record.Revision() }
 
-// StateAt is the state at a revision, from the newest snapshot that is not
-// beyond it and the log.
+// StateAt is the state at a revision, from the newest snapshot whose state is
+// not beyond it and the log.
 func (r *Remains) StateAt(revision uint64) (*State, error) {
 	list, err := r.store.snaps.List()
 	if err != nil {
 		return nil, fmt.Errorf("list snapshots: %w", err)
 	}
 	st, index := EmptyState(), uint64(0)
-	for _, meta := range list {
-		if meta.Index > revision {
-			continue
-		}
-		if st, err = r.store.readSnapshot(meta.ID); err != nil {
+	for _, meta := range list { // the newest first
+		older, err := r.store.readSnapshot(meta.ID)
+		if err != nil {
 			return nil, fmt.Errorf("read snapshot %s: %w", meta.ID, err)
 		}
-		index = meta.Index
-		break
+		// Its index may lie beyond: what follows a revision need not be commands.
+		if older.Revision() <= revision {
+			st, index = older, meta.Index
+			break
+		}
 	}
 	for i := index + 1; i <= revision; i++ {
 		var entry raft.Log

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"testing"
@@ -9,7 +10,8 @@ import (
 	"github.com/muster-metrics/muster/proto/clusterpb"
 )
 
-// large is a cluster with many nodes and tenants.
+// large is a cluster with many nodes and tenants; each tenant has limits of its
+// own and a token.
 func large(b *testing.B, nodes, tenants int) *State {
 	b.Helper()
 	init := initCluster("node-0", 3)
@@ -31,8 +33,15 @@ func large(b *testing.B, nodes, tenants int) *State {
 		do(command(joining(name, name, false)))
 		do(command(&clusterpb.ActivateMember{Name: name}))
 	}
+	retention, series := int64(15*day), int64(1_000_000)
 	for i := range tenants {
-		do(command(&clusterpb.PutTenant{Id: fmt.Sprintf("tenant-%d", i)}))
+		id := fmt.Sprintf("tenant-%d", i)
+		do(command(&clusterpb.PutTenant{Id: id, Spec: &clusterpb.TenantSpec{
+			RetentionMs: &retention, Limits: &clusterpb.Limits{ActiveSeries: &series},
+		}}))
+		do(command(&clusterpb.CreateTenantToken{Tenant: id, Token: &clusterpb.TenantToken{
+			Id: "token", Hash: binary.BigEndian.AppendUint64(make([]byte, 24, 32), uint64(i)),
+		}}))
 	}
 	return s
 }

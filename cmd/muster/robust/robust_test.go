@@ -1,13 +1,22 @@
 package robust
 
 import (
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"testing"
 	"time"
+
+	"go.uber.org/goleak"
 )
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m,
+		// fleet starts processes from one thread that lives as long as this process.
+		goleak.IgnoreAnyFunction("github.com/muster-metrics/muster/cmd/muster/fleet.Spawn"))
+}
 
 // binary is the muster that MUSTER_BINARY names, or one that is built now.
 func binary(t *testing.T) string {
@@ -25,6 +34,7 @@ func binary(t *testing.T) string {
 // TestChangesAreLinearizableUnderFaults is one short seed of `make robust`.
 // MUSTER_ROBUST_SEED and MUSTER_ROBUST_DURATION make it another.
 func TestChangesAreLinearizableUnderFaults(t *testing.T) {
+	t.Cleanup(http.DefaultClient.CloseIdleConnections)
 	dir, err := os.MkdirTemp("", "robust")
 	if err != nil {
 		t.Fatal(err)
