@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/prometheus/prometheus/storage"
 	promtsdb "github.com/prometheus/prometheus/tsdb"
@@ -59,5 +60,22 @@ func (a *Adopted) Status(id StoreID, key Key) Status {
 		out.MinTime = min(out.MinTime, b.Mint)
 	}
 	out.Gaps = gaps
+	return out
+}
+
+// Blocks are those of the key that can be read, by ULID.
+func (a *Adopted) Blocks(id StoreID, key Key) []Block {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	s := a.stores[id]
+	if s == nil {
+		return nil
+	}
+	var out []Block
+	for block, b := range s.blocks[key] {
+		m := b.Meta()
+		out = append(out, Block{ULID: block, Dir: b.Dir(), MinTime: m.MinTime, MaxTime: m.MaxTime, Samples: m.Stats.NumSamples})
+	}
+	slices.SortFunc(out, func(a, b Block) int { return a.ULID.Compare(b.ULID) })
 	return out
 }
