@@ -82,10 +82,10 @@ func NewAdopted(cfg Config) *Adopted {
 // Open finds what is kept. A block that cannot be read is logged, and is a gap
 // from then on where the seal names it; it keeps no other one down.
 func (a *Adopted) Open() error {
-	entries, err := os.ReadDir(a.cfg.Dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+	if err := makeDir(a.cfg.Dir); err != nil {
+		return fmt.Errorf("open adopted blocks: %w", err)
 	}
+	entries, err := os.ReadDir(a.cfg.Dir)
 	if err != nil {
 		return fmt.Errorf("open adopted blocks: %w", err)
 	}

@@ -11,6 +11,13 @@ import (
 	"github.com/prometheus/prometheus/tsdb/chunkenc"
 )
 
+// A Keeping is a store of which all is here, and the custody that it was sealed
+// for.
+type Keeping struct {
+	Store   StoreID
+	Custody uint64
+}
+
 // ChunkQuerier reads what a store that is kept here has of the key in
 // [mint, maxt], in milliseconds, both ends included. The caller closes it, soon:
 // a block is not removed before. Of a store that is not sealed it reads nothing.

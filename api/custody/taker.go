@@ -79,14 +79,14 @@ func (t *Taker) Register(to grpc.ServiceRegistrar) { peerpb.RegisterCustodyServe
 
 // Answering are the stores that this node answers for besides its own: it is
 // their custodian, and has all that they had.
-func (t *Taker) Answering() []tsdb.StoreID {
+func (t *Taker) Answering() []tsdb.Keeping {
 	st := t.cfg.State()
 	own := numberOf(st, t.cfg.Store)
-	var out []tsdb.StoreID
+	var out []tsdb.Keeping
 	for _, id := range t.Stores() {
 		since, ok := st.Custody(numberOf(st, id), own)
 		if seal := t.Sealed(id); ok && seal != nil && seal.Custody == since {
-			out = append(out, id)
+			out = append(out, tsdb.Keeping{Store: id, Custody: since})
 		}
 	}
 	return out

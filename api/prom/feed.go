@@ -55,7 +55,7 @@ func (q *query) startFeed(ctx context.Context, node string, i *inquiry, req *pee
 			q.missed(ctx, node, err)
 			return
 		}
-		q.heard(i, d.provenance)
+		q.heard(i, node, d.provenance)
 	})
 	return f
 }

@@ -1,6 +1,7 @@
 package prom
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/muster-metrics/muster/cluster"
@@ -69,11 +70,18 @@ func storesOf(st *cluster.State, t *clusterpb.Tenant, p ring.Period) map[ring.St
 	return stores
 }
 
-// nodesOf are the members that have these stores now, each once.
+// nodesOf are the members that have these stores now, and those that keep one
+// for a node that leaves or has left, each once.
 func nodesOf(st *cluster.State, stores map[ring.Store]bool) []string {
+	keeping := map[uint32]bool{}
+	for s := range stores {
+		for _, c := range st.Store(s).GetCustodians() {
+			keeping[c] = true
+		}
+	}
 	var out []string
 	for _, m := range st.Members() {
-		if stores[ring.Store(m.GetStore())] {
+		if stores[ring.Store(m.GetStore())] || keeping[m.GetStore()] {
 			out = append(out, m.GetName())
 		}
 	}
@@ -85,21 +93,29 @@ type inquiry struct {
 	tenant      string
 	incarnation uint64
 	period      ring.Period
-	asked       map[ring.Store]bool
+	asked       map[string]bool // nodes
 
 	mu      sync.Mutex
 	used    bool // its answer went into the result
-	answers map[ring.Store]*peerpb.StoreAnswer
+	answers map[ring.Store][]given
+}
+
+// given is a node's answer for a store: its own, or one that it keeps.
+type given struct {
+	*peerpb.StoreAnswer
+	by ring.Store // the node's own
 }
 
 // answered notes a whole answer. A store that the state does not know cannot
 // count for anything.
-func (i *inquiry) answered(st *cluster.State, p *peerpb.Provenance) {
+func (i *inquiry) answered(st *cluster.State, node string, p *peerpb.Provenance) {
+	by := ring.Store(st.Member(node).GetStore())
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	for _, a := range p.GetStores() {
 		if s := st.StoreByID(a.GetStore()); s != nil {
-			i.answers[ring.Store(s.GetNumber())] = a
+			n := ring.Store(s.GetNumber())
+			i.answers[n] = append(i.answers[n], given{a, by})
 		}
 	}
 }
@@ -110,11 +126,23 @@ func (i *inquiry) use() {
 	i.used = true
 }
 
-// counts says whether the store's answer counts for the period. A gap is a time
-// of writing, and what it lost may be older or newer by the slack.
-func (i *inquiry) counts(s ring.Store, p ring.Period, slack int64) bool {
-	a := i.answers[s]
-	if a == nil || !a.GetReplayed() {
+// counts says whether some answer for the store counts for the period: its own
+// node's, or that of one whose custody it still is.
+func (i *inquiry) counts(st *cluster.State, s ring.Store, p ring.Period, slack int64) bool {
+	return slices.ContainsFunc(i.answers[s], func(a given) bool {
+		if a.by != s {
+			if since, ok := st.Custody(s, a.by); !ok || a.GetCustody() != since {
+				return false
+			}
+		}
+		return a.whole(p, slack)
+	})
+}
+
+// whole says whether the answer lacks nothing of the period. A gap is a time of
+// writing, and what it lost may be older or newer by the slack.
+func (a given) whole(p ring.Period, slack int64) bool {
+	if !a.GetReplayed() {
 		return false
 	}
 	for _, g := range a.GetGaps() {
@@ -123,6 +151,16 @@ func (i *inquiry) counts(s ring.Store, p ring.Period, slack int64) bool {
 		}
 	}
 	return true
+}
+
+// unasked says whether somebody has the store who was not asked.
+func (i *inquiry) unasked(st *cluster.State, s ring.Store) bool {
+	for _, n := range nodesOf(st, map[ring.Store]bool{s: true}) {
+		if !i.asked[n] {
+			return true
+		}
+	}
+	return false
 }
 
 // judge says what the answer lacks by the state st, which may be newer than
@@ -149,12 +187,12 @@ func (i *inquiry) judge(st *cluster.State, now int64) (lacks []lack, stale bool)
 		return nil, false
 	}
 	slack := slackOf(st)
-	counts := func(s ring.Store, p ring.Period) bool { return i.counts(s, p, slack) }
+	counts := func(s ring.Store, p ring.Period) bool { return i.counts(st, s, p, slack) }
 	for _, r := range routesOf(st, t, period, slack) {
 		for _, m := range r.ring.Table.Complete(r.period, slack, counts) {
 			lacks = append(lacks, lack{ring: r.ring.Spec.GetName(), Missing: m})
 			for _, s := range m.Silent {
-				stale = stale || !i.asked[s] && st.Holder(s) != nil
+				stale = stale || i.unasked(st, s)
 			}
 		}
 	}

@@ -89,17 +89,19 @@ func ranges(slots []int) string {
 }
 
 // names are the nodes of stores; a store whose node has another one now, or is
-// no member any more, is named with its number.
+// no member any more, is named with its number and who has it instead.
 func names(st *cluster.State, stores []ring.Store) string {
 	parts := make([]string, 0, len(stores))
 	for _, s := range stores {
 		switch known := st.Store(s); {
 		case known == nil:
 			parts = append(parts, fmt.Sprintf("store %d", s))
-		case st.Holder(s) == nil:
+		case st.Holder(s) != nil:
+			parts = append(parts, known.GetNode())
+		case known.GetLost() != 0:
 			parts = append(parts, fmt.Sprintf("%s (its former store %d)", known.GetNode(), s))
 		default:
-			parts = append(parts, known.GetNode())
+			parts = append(parts, fmt.Sprintf("%s (its former store %d is %s)", known.GetNode(), s, st.Whereabouts(s)))
 		}
 	}
 	return strings.Join(parts, ", ")

@@ -201,7 +201,7 @@ func (q *querier) askTenant(ctx context.Context, t *clusterpb.Tenant, to *peerpb
 			}
 			w.add(resp.GetValues()...)
 			if p := resp.GetProvenance(); p != nil {
-				q.heard(i, p)
+				q.heard(i, n, p)
 			}
 		})
 	}

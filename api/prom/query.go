@@ -92,8 +92,8 @@ func (q *query) missed(ctx context.Context, node string, err error) {
 	}
 }
 
-func (q *query) heard(i *inquiry, p *peerpb.Provenance) {
-	i.answered(q.state, p)
+func (q *query) heard(i *inquiry, node string, p *peerpb.Provenance) {
+	i.answered(q.state, node, p)
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.revision = max(q.revision, p.GetRevision())
@@ -103,10 +103,12 @@ func (q *query) heard(i *inquiry, p *peerpb.Provenance) {
 func (q *query) inquire(t *clusterpb.Tenant, mint, maxt int64) (*inquiry, []string) {
 	i := &inquiry{
 		tenant: t.GetId(), incarnation: t.GetIncarnation(), period: periodOf(mint, maxt),
-		answers: map[ring.Store]*peerpb.StoreAnswer{},
+		asked: map[string]bool{}, answers: map[ring.Store][]given{},
 	}
-	i.asked = storesOf(q.state, t, i.period)
-	nodes := nodesOf(q.state, i.asked)
+	nodes := nodesOf(q.state, storesOf(q.state, t, i.period))
+	for _, n := range nodes {
+		i.asked[n] = true
+	}
 
 	q.mu.Lock()
 	defer q.mu.Unlock()

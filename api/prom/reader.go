@@ -36,6 +36,7 @@ type Reader struct {
 	store []byte
 	state func() *cluster.State
 	data  Data
+	kept  Kept // nil: nothing is kept for others
 	log   *slog.Logger
 }
 
@@ -47,6 +48,10 @@ func NewReader(store [16]byte, state func() *cluster.State, data Data, log *slog
 	}
 	return &Reader{store: store[:], state: state, data: data, log: log}
 }
+
+// Keep has the reader read, and answer for, what is kept of other stores. It is
+// called before the first read.
+func (r *Reader) Keep(kept Kept) { r.kept = kept }
 
 // Register puts the service on the member door's gRPC server.
 func (r *Reader) Register(to grpc.ServiceRegistrar) { peerpb.RegisterReadServer(to, r) }
@@ -88,7 +93,18 @@ func (r *Reader) read(ctx context.Context, req *peerpb.SelectRequest, send func(
 // with opens the tenant for f, and says what its answer may lack. The status is
 // that of the opening which f reads from.
 func (r *Reader) with(ctx context.Context, key tsdb.Key, mint, maxt int64, f func(q storage.ChunkQuerier) error) (*peerpb.Provenance, error) {
+	// Who answers for what is settled before anything is opened: a custody that
+	// ends meanwhile may take blocks along.
+	var keeps []tsdb.Keeping
+	if r.kept != nil {
+		keeps = r.kept.Answering()
+	}
 	q, err := r.open(ctx, key, mint, maxt)
+	if err != nil {
+		return nil, failure(ctx, "open tenant "+key.Tenant, err)
+	}
+	st := r.data.Status(key)
+	q, err = r.withKept(q, keeps, key, mint, maxt)
 	if err != nil {
 		return nil, failure(ctx, "open tenant "+key.Tenant, err)
 	}
@@ -97,15 +113,22 @@ func (r *Reader) with(ctx context.Context, key tsdb.Key, mint, maxt int64, f fun
 			r.log.Warn("close a read", "tenant", key.Tenant, "err", err)
 		}
 	}()
-	st := r.data.Status(key)
+	stores := []*peerpb.StoreAnswer{answerOf(r.store, st, 0)}
+	for _, keep := range keeps {
+		stores = append(stores, answerOf(slices.Clone(keep.Store[:]), r.kept.Status(keep.Store, key), keep.Custody))
+	}
 	if err := f(q); err != nil {
 		return nil, failure(ctx, "read tenant "+key.Tenant, err)
 	}
-	own := &peerpb.StoreAnswer{Store: r.store, Replayed: st.Replayed}
+	return &peerpb.Provenance{Stores: stores, Revision: r.state().Revision()}, nil
+}
+
+func answerOf(store []byte, st tsdb.Status, custody uint64) *peerpb.StoreAnswer {
+	out := &peerpb.StoreAnswer{Store: store, Replayed: st.Replayed, Custody: custody}
 	for _, g := range st.Gaps {
-		own.Gaps = append(own.Gaps, &peerpb.Interval{MinTime: g.Mint, MaxTime: g.Maxt})
+		out.Gaps = append(out.Gaps, &peerpb.Interval{MinTime: g.Mint, MaxTime: g.Maxt})
 	}
-	return &peerpb.Provenance{Stores: []*peerpb.StoreAnswer{own}, Revision: r.state().Revision()}, nil
+	return out
 }
 
 // open opens the tenant. One that was created a moment ago may not have come to

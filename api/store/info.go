@@ -27,7 +27,7 @@ func (s *Server) Info(ctx context.Context, _ *infopb.InfoRequest) (*infopb.InfoR
 	out := &infopb.InfoResponse{ComponentType: "receive", Store: store}
 	for _, v := range views {
 		set := &storepb.LabelSet{Labels: labelsPB(v.external)}
-		mint := s.data.Status(v.key).MinTime
+		mint := v.status().MinTime
 		out.LabelSets = append(out.LabelSets, set)
 		store.TsdbInfos = append(store.TsdbInfos, &infopb.TSDBInfo{Labels: set, MinTime: mint, MaxTime: math.MaxInt64})
 		store.MinTime = min(store.MinTime, mint)

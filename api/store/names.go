@@ -63,7 +63,7 @@ func (s *Server) each(ctx context.Context, mint, maxt int64, in []*storepb.Label
 		if err := ctx.Err(); err != nil {
 			return nil, status.FromContextError(err).Err()
 		}
-		q, err := s.data.ChunkQuerier(v.key, mint, maxt)
+		q, err := v.querier(mint, maxt)
 		if err != nil {
 			warnings = append(warnings, fmt.Sprintf("tenant %s: %v", v.key.Tenant, err))
 			continue

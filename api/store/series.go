@@ -115,10 +115,10 @@ func (s *Server) open(ctx context.Context, m *merge, views []view, req *request)
 		if len(inner) == 0 {
 			return nil, status.Error(codes.InvalidArgument, "no matchers specified (excluding external labels)")
 		}
-		if req.mint > req.maxt || s.data.Status(v.key).MinTime > req.maxt {
+		if req.mint > req.maxt || v.status().MinTime > req.maxt {
 			continue
 		}
-		q, err := s.data.ChunkQuerier(v.key, req.mint, req.maxt)
+		q, err := v.querier(req.mint, req.maxt)
 		if err != nil {
 			if ctx.Err() != nil {
 				return nil, failure(ctx, "open", err)

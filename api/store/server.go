@@ -27,6 +27,18 @@ type Data interface {
 	Status(key tsdb.Key) tsdb.Status
 }
 
+// Kept is what this node keeps of the stores of nodes that have left: it is
+// shown as they showed it.
+type Kept interface {
+	// Answering are the stores of which all is here, and that this node was named
+	// the custodian of.
+	Answering() []tsdb.Keeping
+	// Keys are the tenants of which such a store has blocks.
+	Keys(store tsdb.StoreID) []tsdb.Key
+	ChunkQuerier(store tsdb.StoreID, key tsdb.Key, mint, maxt int64) (storage.ChunkQuerier, error)
+	Status(store tsdb.StoreID, key tsdb.Key) tsdb.Status
+}
+
 // Config is what the door must know.
 type Config struct {
 	// Node is this node's name: the value of the replica label.
@@ -38,6 +50,8 @@ type Config struct {
 	// TenantOf names the tenant that the caller's certificate is bound to.
 	// Nil, or bound false: the caller sees every tenant.
 	TenantOf func(ctx context.Context) (tenant string, bound bool)
+	// Kept is nil where nothing is kept for others.
+	Kept Kept
 	// Concurrency is how many Series calls run at once; others wait. Default 32.
 	Concurrency int
 }
@@ -83,6 +97,29 @@ type view struct {
 	key tsdb.Key
 	// external are the labels that every series of it carries here.
 	external labels.Labels
+	data     Data
+	// kept is the store that it belongs to; nil: this node's own.
+	kept *keptStore
+}
+
+// keptStore is one store that is kept for a node that has left.
+type keptStore struct {
+	Kept
+	id tsdb.StoreID
+}
+
+func (v view) querier(mint, maxt int64) (storage.ChunkQuerier, error) {
+	if v.kept != nil {
+		return v.kept.ChunkQuerier(v.kept.id, v.key, mint, maxt)
+	}
+	return v.data.ChunkQuerier(v.key, mint, maxt)
+}
+
+func (v view) status() tsdb.Status {
+	if v.kept != nil {
+		return v.kept.Status(v.kept.id, v.key)
+	}
+	return v.data.Status(v.key)
 }
 
 // views are the TSDBs that the caller may see. A tenant that the state does
@@ -102,19 +139,30 @@ func (s *Server) views(ctx context.Context) ([]view, error) {
 	if s.cfg.TenantOf != nil {
 		only, bound = s.cfg.TenantOf(ctx)
 	}
-	settings := st.Settings()
+	visible := func(key tsdb.Key) bool {
+		t := st.Tenant(key.Tenant)
+		return (!bound || key.Tenant == only) && t != nil && t.Incarnation == key.Incarnation
+	}
+	external := func(key tsdb.Key, node string) labels.Labels {
+		return labels.FromStrings(st.Settings().TenantLabel, key.Tenant, st.Settings().ReplicaLabel, node)
+	}
 	var out []view
 	for _, key := range s.data.Keys() {
-		if bound && key.Tenant != only {
-			continue
+		if visible(key) {
+			out = append(out, view{key: key, external: external(key, s.cfg.Node), data: s.data})
 		}
-		if t := st.Tenant(key.Tenant); t == nil || t.Incarnation != key.Incarnation {
-			continue
+	}
+	if s.cfg.Kept == nil {
+		return out, nil
+	}
+	// Series that a node took with it would change their replica label otherwise.
+	for _, keep := range s.cfg.Kept.Answering() {
+		node := st.StoreByID(keep.Store[:]).GetNode()
+		for _, key := range s.cfg.Kept.Keys(keep.Store) {
+			if node != "" && visible(key) {
+				out = append(out, view{key: key, external: external(key, node), kept: &keptStore{s.cfg.Kept, keep.Store}})
+			}
 		}
-		out = append(out, view{key, labels.FromStrings(
-			settings.TenantLabel, key.Tenant,
-			settings.ReplicaLabel, s.cfg.Node,
-		)})
 	}
 	return out, nil
 }

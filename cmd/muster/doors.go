@@ -27,6 +27,7 @@ func (n *node) newDoors() {
 	n.cluster.RegisterControl(n.memberDoor)
 	n.ingest.RegisterReplication(n.memberDoor)
 	n.reader.Register(n.memberDoor)
+	n.taker.Register(n.memberDoor)
 }
 
 func newServer(h http.Handler) *http.Server {

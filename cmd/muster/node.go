@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 
+	"github.com/muster-metrics/muster/api/custody"
 	"github.com/muster-metrics/muster/api/prom"
 	"github.com/muster-metrics/muster/api/store"
 	"github.com/muster-metrics/muster/api/tenancy"
@@ -61,6 +62,9 @@ type node struct {
 	ledger  *ship.Ledger
 	shipper *ship.Shipper
 	tsdb    *tsdb.DB
+	adopted *tsdb.Adopted
+	taker   *custody.Taker
+	leaver  *custody.Leaver
 	door    *door.Door
 	cluster *cluster.Node
 	ingest  *ingest.Ingester
@@ -104,6 +108,7 @@ func (n *node) newStorage() (err error) {
 		Dir: n.folder.join("tenants"), BlockDuration: n.cfg.BlockDuration, Ledger: n.ledger, Ship: len(n.cfg.Bucket) > 0,
 		Log: n.log.With("room", "tsdb"), Reg: n.reg,
 	})
+	n.adopted = tsdb.NewAdopted(tsdb.Config{Dir: n.folder.join("adopted"), Log: n.log.With("room", "tsdb")})
 	if len(n.cfg.Bucket) == 0 {
 		return nil
 	}
@@ -169,12 +174,14 @@ func (n *node) newCluster() (err error) {
 func (n *node) newAPI() {
 	log := n.log.With("room", "api")
 	n.reader = prom.NewReader(n.folder.store, n.cluster.State, n.tsdb, log)
+	n.newCustody()
+	n.reader.Keep(n.taker)
 	n.prom = prom.New(prom.Config{
 		Self: n.cfg.Name, Local: n.reader, State: n.cluster.State, Dial: n.door.Dial, ReadPoint: n.cluster.Barrier,
 		Version: n.cfg.Version, Log: log, Reg: n.reg,
 	})
 	n.store = store.New(store.Config{
-		Node: n.cfg.Name, State: n.cluster.State, Ready: n.ready.err, TenantOf: boundTenant,
+		Node: n.cfg.Name, State: n.cluster.State, Ready: n.ready.err, TenantOf: boundTenant, Kept: n.taker,
 	}, n.tsdb, log, n.reg)
 	n.tenancy = tenancy.New(n.cluster.State, tenancy.Config{TenantHeader: n.cfg.TenantHeader, Reg: n.reg})
 }
@@ -218,6 +225,9 @@ func (n *node) Open(ctx context.Context) error {
 	if err := n.folder.saveAddresses(bound); err != nil {
 		return err
 	}
+	if err := n.adopted.Open(); err != nil {
+		return err
+	}
 	if err := n.cluster.Open(ctx); err != nil {
 		return err
 	}
@@ -242,6 +252,8 @@ func (n *node) Run(ctx context.Context) error {
 	behind.Go(func() error { return n.cluster.Run(roomsCtx) })
 	behind.Go(func() error { return n.tsdb.Run(roomsCtx) })
 	behind.Go(func() error { return n.ingest.Run(roomsCtx) })
+	behind.Go(func() error { return n.taker.Run(roomsCtx) })
+	behind.Go(func() error { return n.leaver.Run(roomsCtx) })
 	behind.Go(func() error { n.awaitCurrent(roomsCtx); return nil })
 	if n.shipper != nil {
 		behind.Go(func() error { return n.shipper.Run(roomsCtx) })
@@ -327,6 +339,9 @@ func (n *node) Close() error {
 	}
 	if n.tsdb != nil {
 		errs = append(errs, n.tsdb.Close())
+	}
+	if n.adopted != nil {
+		errs = append(errs, n.adopted.Close())
 	}
 	if n.bucket != nil {
 		errs = append(errs, n.bucket.Close())

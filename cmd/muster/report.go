@@ -19,6 +19,7 @@ func (r localReport) Report(out *clusterpb.Report) {
 	if n.shipper != nil {
 		out.HasBucket, out.UnshippedBlocks = true, int64(n.shipper.Pending())
 	}
+	out.Emptied, out.RemovalProgress = n.leaver.Progress()
 	lines := n.ready.failed()
 	out.Ready = len(lines) == 0
 	if !out.Ready {

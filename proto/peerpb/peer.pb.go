@@ -890,7 +890,10 @@ type StoreAnswer struct {
 	// False while the tenant's log is still being replayed.
 	Replayed bool `protobuf:"varint,2,opt,name=replayed,proto3" json:"replayed,omitempty"`
 	// Periods of acknowledged samples that this store may have lost.
-	Gaps          []*Interval `protobuf:"bytes,3,rep,name=gaps,proto3" json:"gaps,omitempty"`
+	Gaps []*Interval `protobuf:"bytes,3,rep,name=gaps,proto3" json:"gaps,omitempty"`
+	// Of a store that the answering node keeps: the revision at which it was
+	// named the custodian. 0: its own.
+	Custody       uint64 `protobuf:"varint,25,opt,name=custody,proto3" json:"custody,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -944,6 +947,13 @@ func (x *StoreAnswer) GetGaps() []*Interval {
 		return x.Gaps
 	}
 	return nil
+}
+
+func (x *StoreAnswer) GetCustody() uint64 {
+	if x != nil {
+		return x.Custody
+	}
+	return 0
 }
 
 type Interval struct {
@@ -1209,11 +1219,12 @@ const file_peerpb_peer_proto_rawDesc = "" +
 	"\n" +
 	"Provenance\x123\n" +
 	"\x06stores\x18\x01 \x03(\v2\x1b.muster.peer.v1.StoreAnswerR\x06stores\x12\x1a\n" +
-	"\brevision\x18\x02 \x01(\x04R\brevision\"m\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\"\x87\x01\n" +
 	"\vStoreAnswer\x12\x14\n" +
 	"\x05store\x18\x01 \x01(\fR\x05store\x12\x1a\n" +
 	"\breplayed\x18\x02 \x01(\bR\breplayed\x12,\n" +
-	"\x04gaps\x18\x03 \x03(\v2\x18.muster.peer.v1.IntervalR\x04gaps\"@\n" +
+	"\x04gaps\x18\x03 \x03(\v2\x18.muster.peer.v1.IntervalR\x04gaps\x12\x18\n" +
+	"\acustody\x18\x19 \x01(\x04R\acustody\"@\n" +
 	"\bInterval\x12\x19\n" +
 	"\bmin_time\x18\x01 \x01(\x03R\aminTime\x12\x19\n" +
 	"\bmax_time\x18\x02 \x01(\x03R\amaxTime\"\xde\x01\n" +
