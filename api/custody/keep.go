@@ -19,7 +19,7 @@ func (t *Taker) Run(ctx context.Context) error {
 	tick := time.NewTicker(t.cfg.Every)
 	defer tick.Stop()
 	for {
-		if err := t.tidy(ctx); err != nil && ctx.Err() == nil {
+		if err := t.Tidy(ctx); err != nil && ctx.Err() == nil {
 			t.log.Warn("tidy adopted blocks", "err", err)
 		}
 		select {
@@ -30,7 +30,8 @@ func (t *Taker) Run(ctx context.Context) error {
 	}
 }
 
-func (t *Taker) tidy(ctx context.Context) error {
+// Tidy removes what is over, once.
+func (t *Taker) Tidy(ctx context.Context) error {
 	if !t.cfg.Current() {
 		return nil
 	}
