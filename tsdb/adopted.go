@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -15,6 +14,7 @@ import (
 	"time"
 
 	"github.com/oklog/ulid/v2"
+	"github.com/prometheus/client_golang/prometheus"
 	promtsdb "github.com/prometheus/prometheus/tsdb"
 )
 
@@ -50,6 +50,7 @@ func parseStoreID(name string) (s StoreID, ok bool) {
 // removed at the next Open, and one with its entry that cannot be read is a gap.
 type Adopted struct {
 	cfg Config
+	own []prometheus.Collector
 
 	work sync.Mutex // one change of what is kept at a time
 
@@ -73,10 +74,15 @@ const (
 	goneSuffix = ".gone"
 )
 
-// NewAdopted makes an Adopted over cfg.Dir; of cfg it uses Dir, MinFree, Now and
-// Log.
+// NewAdopted makes an Adopted over cfg.Dir; of cfg it uses Dir, MinFree, Now, Log
+// and Reg.
 func NewAdopted(cfg Config) *Adopted {
-	return &Adopted{cfg: cfg.withDefaults(), stores: map[StoreID]*adoptedStore{}, taking: map[string]bool{}}
+	a := &Adopted{cfg: cfg.withDefaults(), stores: map[StoreID]*adoptedStore{}, taking: map[string]bool{}}
+	a.own = a.gauges()
+	if cfg.Reg != nil {
+		cfg.Reg.MustRegister(a.own...)
+	}
+	return a
 }
 
 // Open finds what is kept. A block that cannot be read is logged, and is a gap
@@ -180,18 +186,6 @@ func (s *adoptedStore) put(key Key, id ulid.ULID, b *promtsdb.Block) {
 	s.blocks[key][id] = b
 }
 
-// removeDir renames first: a directory half removed must not be opened again.
-func removeDir(dir string) error {
-	err := os.Rename(dir, dir+goneSuffix)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("remove %s: %w", filepath.Base(dir), err)
-	}
-	return os.RemoveAll(dir + goneSuffix)
-}
-
 func (a *Adopted) storeDir(id StoreID) string { return filepath.Join(a.cfg.Dir, id.String()) }
 
 // Close ends it, when its readers have ended.
@@ -200,8 +194,14 @@ func (a *Adopted) Close() error {
 	defer a.work.Unlock()
 	a.mu.Lock()
 	stores := a.stores
+	first := !a.closed
 	a.stores, a.closed = map[StoreID]*adoptedStore{}, true
 	a.mu.Unlock()
+	if first && a.cfg.Reg != nil {
+		for _, c := range a.own {
+			a.cfg.Reg.Unregister(c)
+		}
+	}
 	var errs []error
 	for _, s := range stores {
 		errs = append(errs, s.close())
@@ -260,83 +260,4 @@ func (a *Adopted) Keys(id StoreID) []Key {
 // Path is the directory of a store's key.
 func (a *Adopted) Path(id StoreID, key Key) string {
 	return filepath.Join(a.storeDir(id), key.String())
-}
-
-// Expire removes blocks that have outlived their tenant. keep says how long a
-// key's blocks stay, counted from their ends (zero: for ever); over, that the
-// key's incarnation has ended.
-func (a *Adopted) Expire(keep func(Key) (d time.Duration, over bool)) error {
-	a.work.Lock()
-	defer a.work.Unlock()
-	var errs []error
-	for _, id := range a.Stores() {
-		errs = append(errs, a.expire(id, keep))
-	}
-	return errors.Join(errs...)
-}
-
-func (a *Adopted) expire(id StoreID, keep func(Key) (time.Duration, bool)) error {
-	seal := a.Sealed(id)
-	if seal == nil {
-		return nil // still being given; the giver keeps to the retention itself
-	}
-	left, changed := seal.without(func(key Key, b SealedBlock) bool {
-		d, over := keep(key)
-		return over || d > 0 && b.Maxt <= a.cfg.Now().Add(-d).UnixMilli()
-	})
-	if !changed {
-		return nil
-	}
-	// A crash here: nothing has happened.
-	if err := writeSeal(a.storeDir(id), left); err != nil {
-		return err
-	}
-	n, err := a.keep(id, left)
-	a.cfg.Log.Info("adopted blocks removed: they have outlived their tenant's retention", "store", id.String(), "blocks", n)
-	return err
-}
-
-// keep goes by a seal that is on the disk: blocks that it does not name go. A
-// crash in it: Open does the same. Under work.
-func (a *Adopted) keep(id StoreID, seal *Seal) (removed int, err error) {
-	gone := map[string]*promtsdb.Block{}
-	a.mu.Lock()
-	s := a.stores[id]
-	if s == nil {
-		s = newAdoptedStore()
-		a.stores[id] = s
-	}
-	s.seal = seal
-	for key, blocks := range s.blocks {
-		for block, b := range blocks {
-			if !seal.names(key, block) {
-				delete(blocks, block)
-				gone[b.Dir()] = b
-			}
-		}
-	}
-	a.mu.Unlock()
-	var errs []error
-	for dir, b := range gone {
-		errs = append(errs, b.Close(), removeDir(dir))
-	}
-	return len(gone), errors.Join(errs...)
-}
-
-// Drop removes all that is kept of a store.
-func (a *Adopted) Drop(id StoreID) error {
-	a.work.Lock()
-	defer a.work.Unlock()
-	a.mu.Lock()
-	s := a.stores[id]
-	delete(a.stores, id)
-	a.mu.Unlock()
-	if s == nil {
-		return nil
-	}
-	if err := errors.Join(s.close(), removeDir(a.storeDir(id))); err != nil {
-		return fmt.Errorf("drop store %s: %w", id, err)
-	}
-	a.cfg.Log.Info("adopted store dropped", "store", id.String())
-	return nil
 }

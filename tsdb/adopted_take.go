@@ -148,6 +148,9 @@ func (t *Taking) next(file int) error {
 	if file < 0 {
 		return nil
 	}
+	if !roomy(t.part(), t.a.cfg.MinFree) {
+		return errDiskFull
+	}
 	f, err := os.OpenFile(t.path(file), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return err
@@ -260,45 +263,4 @@ func (t *Taking) Close() error {
 	defer t.a.mu.Unlock()
 	delete(t.a.taking, t.dir)
 	return err
-}
-
-// Seal notes, durably, that the seal's blocks are all there is of a store. The
-// blocks that are not here are named instead; blocks that it does not name go.
-func (a *Adopted) Seal(store StoreID, seal Seal) (missing []ulid.ULID, err error) {
-	a.work.Lock()
-	defer a.work.Unlock()
-	a.mu.RLock()
-	s, closed := a.stores[store], a.closed
-	a.mu.RUnlock()
-	if closed {
-		return nil, fmt.Errorf("seal: %w", ErrNotReady)
-	}
-	if s == nil {
-		s = newAdoptedStore()
-	}
-	for i, t := range seal.Tenants {
-		if !t.key().valid() {
-			return nil, fmt.Errorf("%w: tenant %q", ErrOffer, t.Tenant)
-		}
-		for k, block := range t.Blocks {
-			b := s.blocks[t.key()][block.ULID]
-			if b == nil {
-				missing = append(missing, block.ULID)
-				continue
-			}
-			seal.Tenants[i].Blocks[k].Mint, seal.Tenants[i].Blocks[k].Maxt = b.Meta().MinTime, b.Meta().MaxTime
-		}
-	}
-	if len(missing) > 0 {
-		return missing, nil
-	}
-	// A crash before the seal is on the disk: nobody answers for the store, and
-	// the giver seals again. A crash after it: it may seal again, the same.
-	if err := errors.Join(makeDir(a.cfg.Dir), makeDir(a.storeDir(store)), writeSeal(a.storeDir(store), &seal)); err != nil {
-		return nil, fmt.Errorf("seal store %s: %w", store, err)
-	}
-	if _, err := a.keep(store, &seal); err != nil {
-		a.cfg.Log.Warn("a block that its store does not name any more was not removed", "store", store.String(), "err", err)
-	}
-	return nil, nil
 }

@@ -108,7 +108,7 @@ func (n *node) newStorage() (err error) {
 		Dir: n.folder.join("tenants"), BlockDuration: n.cfg.BlockDuration, Ledger: n.ledger, Ship: len(n.cfg.Bucket) > 0,
 		Log: n.log.With("room", "tsdb"), Reg: n.reg,
 	})
-	n.adopted = tsdb.NewAdopted(tsdb.Config{Dir: n.folder.join("adopted"), Log: n.log.With("room", "tsdb")})
+	n.adopted = tsdb.NewAdopted(tsdb.Config{Dir: n.folder.join("adopted"), Log: n.log.With("room", "tsdb"), Reg: n.reg})
 	if len(n.cfg.Bucket) == 0 {
 		return nil
 	}
