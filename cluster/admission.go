@@ -1,12 +1,12 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
 	"errors"
-	"io"
-	"net"
 	"time"
 
+	"github.com/muster-metrics/muster/cluster/door"
 	"github.com/muster-metrics/muster/cluster/pki"
 	"github.com/muster-metrics/muster/proto/clusterpb"
 )
@@ -45,25 +45,22 @@ func (a *admission) Join(ctx context.Context, r *clusterpb.JoinRequest) (*cluste
 func (n *Node) admit(ctx context.Context, r *clusterpb.JoinRequest) (*clusterpb.JoinResponse, *clusterpb.Refusal, error) {
 	ctx, cancel := context.WithTimeout(ctx, n.cfg.Timing.Ask)
 	defer cancel()
+	if err := n.Standing(); err != nil {
+		return nil, refuse(clusterpb.Refusal_DENIED, "address", "%v: join through a member", err), nil
+	}
 	// The token may have been made a moment ago, on another node.
 	if _, err := n.Barrier(ctx); err != nil {
 		return nil, nil, err
 	}
 	cmd, refusal := n.judgeJoin(r)
+	if refusal == nil {
+		refusal = n.knock(ctx, r, cmd.GetAddMember().GetMember().GetKeyHash())
+	}
 	if refusal != nil {
 		return nil, refusal, nil
 	}
-	if n.State().Member(r.GetName()) == nil {
-		if err := n.knock(ctx, r.GetAddress()); err != nil {
-			return nil, unsafe("address", "%s cannot reach the new node at %s: %v; see --advertise-address and its firewall", n.cfg.Name, quote(r.GetAddress()), err), nil
-		}
-	}
-	made, err := n.Propose(ctx, cmd)
-	if err != nil {
-		return nil, nil, err
-	}
-	if made.GetRefusal() != nil {
-		return nil, made.GetRefusal(), nil
+	if refusal, err := n.propose(ctx, cmd); refusal != nil || err != nil {
+		return nil, refusal, err
 	}
 	chain, err := n.certify(ctx, r.GetCsr())
 	if err != nil {
@@ -73,8 +70,49 @@ func (n *Node) admit(ctx context.Context, r *clusterpb.JoinRequest) (*clusterpb.
 	return &clusterpb.JoinResponse{
 		Certificate: chain, CaCertificates: st.Cluster().GetCaCertificates(),
 		ClusterId: st.Cluster().GetId(), ClusterName: st.Cluster().GetName(),
-		Member: st.Member(r.GetName()), Members: st.Members(),
+		Member: st.Member(r.GetName()), Members: st.Members(), ClusterIncarnation: st.Cluster().GetIncarnation(),
 	}, nil, nil
+}
+
+// propose makes the joiner a member. One that replaces a node which was stopped a
+// moment ago waits until the leader has noticed.
+func (n *Node) propose(ctx context.Context, cmd *clusterpb.Command) (*clusterpb.Refusal, error) {
+	deadline := time.Now().Add(2*n.cfg.Timing.Fresh + n.cfg.Timing.Report)
+	for {
+		made, err := n.Propose(ctx, cmd)
+		if err != nil {
+			return nil, err
+		}
+		refusal := made.GetRefusal()
+		if refusal.GetKind() != clusterpb.Refusal_UNSAFE || refusal.GetField() != fieldOldNode || time.Now().After(deadline) {
+			return refusal, nil
+		}
+		if n.pause(ctx) != nil {
+			return refusal, nil
+		}
+	}
+}
+
+// fieldOldNode is of a refusal to replace a node that answers.
+const fieldOldNode = "replace"
+
+// guardReplace refuses to replace a data directory whose server answers.
+func (n *Node) guardReplace(st *State, add *clusterpb.AddMember) *clusterpb.Refusal {
+	m := st.Member(add.GetMember().GetName())
+	if m == nil || !add.GetReplace() || bytes.Equal(st.Store(storeOf(m.GetStore())).GetId(), add.GetStoreId()) {
+		return nil
+	}
+	name := m.GetName()
+	switch now := time.Now(); {
+	case n.health.Live(m, now):
+		c, _ := n.health.Of(m)
+		return unsafe(fieldOldNode, "%s answers with its other data directory (store %d) at %s: heard %v ago, without a break since %s. Stop that server first, or give this node another --node-name",
+			name, m.GetStore(), m.GetAddress(), now.Sub(c.heard).Round(time.Millisecond), c.since.UTC().Format(time.RFC3339))
+	case !n.health.Silent(m, now):
+		return unsafe(fieldOldNode, "this leader has only begun and cannot tell yet whether %s answers with its other data directory: join again in %v", name, 2*n.cfg.Timing.Fresh)
+	default:
+		return nil
+	}
 }
 
 // judgeJoin is the change that lets the node in, or why there is none.
@@ -118,32 +156,21 @@ func (n *Node) judgeJoin(r *clusterpb.JoinRequest) (*clusterpb.Command, *cluster
 	return cmd, res.Refusal
 }
 
-// knock looks whether a joining node's member door is at the address. A door
-// without a certificate takes a connection and closes it without a word; that
-// it is the joiner's own is shown later, when it answers with its certificate:
-// before that it gets neither slots nor a vote.
-func (n *Node) knock(ctx context.Context, address string) error {
+// knock looks whether the joining node can be reached at the address that it
+// names: its door proves, by the key of its request, that it is the one.
+func (n *Node) knock(ctx context.Context, r *clusterpb.JoinRequest, keyHash []byte) *clusterpb.Refusal {
 	ctx, cancel := context.WithTimeout(ctx, knockTime)
 	defer cancel()
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	deadline, _ := ctx.Deadline()
-	if err := conn.SetDeadline(deadline); err != nil {
-		return err
-	}
-	_, err = conn.Read(make([]byte, 1))
-	var timeout net.Error
-	switch {
-	case err == nil, errors.As(err, &timeout) && timeout.Timeout():
-		return errors.New("what answers there is no member door that waits to join")
-	case errors.Is(err, io.EOF):
+	err := door.Knock(ctx, r.GetAddress(), keyHash)
+	if err == nil {
 		return nil
-	default:
-		return nil // reset: closed without a word as well
 	}
+	name, hint := text(r.GetName(), 64), "start %s with an --advertise-address at which %s reaches it"
+	if !errors.Is(err, door.ErrAnother) {
+		hint += ", and let its --peer.address through the firewall"
+	}
+	return unsafe("address", "%s has reached %s, but %s cannot reach %s back at %s: %v. Nothing was changed: "+hint+", then join again with the same token",
+		name, n.cfg.Name, n.cfg.Name, name, quote(r.GetAddress()), err, name, n.cfg.Name)
 }
 
 // byRole are the other members, the leader and the voters first.

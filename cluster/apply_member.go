@@ -100,7 +100,7 @@ func (e *edit) addMember(c *clusterpb.AddMember) (uint64, *clusterpb.Refusal) {
 	case st != nil && (old != nil || !isAwaited(st, m.GetName())):
 		return 0, e.strangeStore(old, st)
 	case old != nil && !c.GetReplace():
-		return 0, refuse(clusterpb.Refusal_EXISTS, "name", "%s is a member with another data directory: give the new node another name, or join with --replace, which gives up the old directory's data", old.GetName())
+		return 0, refuse(clusterpb.Refusal_EXISTS, "name", "%s is a member with another data directory (store %d). If that one is gone for good: `muster cluster join --replace --token T HOST:PORT`, which gives up what only it held. Else start %s with its own --data-dir, or this node with another --node-name", old.GetName(), old.GetStore(), old.GetName())
 	case old == nil && len(e.next.members) >= maxMembers:
 		return 0, full("name", "the cluster has %d members: that is the most", maxMembers)
 	case len(e.next.stores) >= maxStores:
@@ -165,6 +165,9 @@ func (e *edit) replaceStore(old, next *clusterpb.Member) {
 	st.Incarnation = old.GetIncarnation()
 	e.setStore(st)
 	e.lose(old.GetStore())
+	gone := copyOf(e.next.Store(storeOf(old.GetStore())))
+	gone.ReplacedBy = next.GetStore()
+	e.setStore(gone)
 }
 
 // activateMember makes a joining member eligible for slots.
@@ -284,7 +287,7 @@ func (e *edit) lose(number uint32) {
 		return
 	}
 	next := copyOf(st)
-	next.Lost, next.LostTimeMs = e.rev, e.now
+	next.Lost, next.LostTimeMs, next.LostActor = e.rev, e.now, text(e.cmd.GetActor(), maxActor)
 	e.setStore(next)
 	e.loseCustodian(number)
 }

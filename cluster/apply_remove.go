@@ -136,7 +136,7 @@ func (e *edit) dropMember(m *clusterpb.Member, forced bool) {
 
 	gone := &clusterpb.RemovedMember{
 		Name: m.GetName(), Incarnation: m.GetIncarnation(),
-		Revision: e.rev, TimeMs: e.now, Forced: forced,
+		Revision: e.rev, TimeMs: e.now, Forced: forced, Actor: text(e.cmd.GetActor(), maxActor),
 	}
 	e.forgetRemoved(m.GetName())
 	i, _ = findRemoved(e.next.removed, m.GetName())

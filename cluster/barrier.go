@@ -95,6 +95,8 @@ func (n *Node) Barrier(ctx context.Context) (uint64, error) {
 			return n.fsm.Applied(), nil
 		case errors.Is(err, ErrClosed), errors.Is(err, ErrNoCluster):
 			return 0, err
+		case n.Standing() != nil:
+			return 0, n.Standing()
 		}
 		if n.pause(ctx) != nil {
 			return 0, n.unanswered(ctx, false)
@@ -107,10 +109,12 @@ func (n *Node) barrierOnce() (uint64, error) {
 	ctx, cancel := context.WithTimeout(n.ctx, n.cfg.Timing.Wait)
 	defer cancel()
 	e := n.engine.Load()
-	if e == nil {
+	switch {
+	case e == nil:
 		return 0, n.outside()
-	}
-	if e.raft.State() == raft.Leader {
+	case n.Standing() != nil:
+		return 0, n.Standing()
+	case e.raft.State() == raft.Leader:
 		return n.barrierHere(ctx, e)
 	}
 	return n.forwardBarrier(ctx, e)

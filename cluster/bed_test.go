@@ -41,6 +41,8 @@ type bed struct {
 	timing Timing
 	// adjust changes the i-th node before it is opened.
 	adjust func(n *Node, i int)
+	// skew is how far the clocks of nodes are ahead.
+	skew map[string]time.Duration
 }
 
 // bedNode is one node, through its restarts.
@@ -52,6 +54,7 @@ type bedNode struct {
 	address string
 	store   [16]byte
 	timing  Timing
+	hint    string
 
 	node *Node
 	door *door.Door
@@ -129,7 +132,8 @@ func (n *bedNode) tryStart() error {
 	var err error
 	n.node, err = New(Config{
 		Dir: n.dir, Name: n.name, Zone: n.zone, Advertise: func() string { return n.address },
-		StoreID: n.store, Door: n.door, Log: log, Version: "test", Ballast: 1 << 20, Timing: n.timing,
+		StoreID: n.store, Door: n.door, Log: log, Version: "test", Ballast: 1 << 20, Timing: n.timing, Hint: n.hint,
+		Clock: func() time.Time { return time.Now().Add(n.bed.skew[n.name]) },
 	})
 	if err != nil {
 		return err

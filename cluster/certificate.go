@@ -28,6 +28,7 @@ func (n *Node) takePlace(e *engine, creds *pki.Credentials) {
 	n.cfg.Door.SetIdentity(creds)
 	n.noteCAKey()
 	n.engine.Store(e)
+	n.judgeSelf(n.State())
 	n.startLoops(e)
 	n.trust.Ring()
 }

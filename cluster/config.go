@@ -19,6 +19,9 @@ type Config struct {
 	Zone string
 	// Advertise is host:port of the member door, as the others reach it.
 	Advertise func() string
+	// Hint is where some member may be now, host:port; "" where nobody knows. It
+	// helps where all addresses have changed.
+	Hint string
 	// HTTPAddress, WriteAddress and StoreAddress are told to people; host:port.
 	// A nil one tells nothing.
 	HTTPAddress, WriteAddress, StoreAddress func() string
@@ -28,7 +31,10 @@ type Config struct {
 	Door *door.Door
 	// Local fills in what only the other rooms know. Nil: a node without data,
 	// which announces what it has applied.
-	Local   Local
+	Local Local
+	// Clock is what this node takes for the time when it compares its clock with
+	// the others'. Default time.Now.
+	Clock   func() time.Time
 	Log     *slog.Logger
 	Reg     prometheus.Registerer
 	Version string
@@ -126,6 +132,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Reg == nil {
 		c.Reg = prometheus.NewRegistry()
+	}
+	if c.Clock == nil {
+		c.Clock = time.Now
 	}
 	if c.Ballast == 0 {
 		c.Ballast = ballastBytes

@@ -95,6 +95,14 @@ func (c *control) Heartbeat(ctx context.Context, r *clusterpb.HeartbeatRequest) 
 	if report.GetNode() != id.Name || report.GetIncarnation() != id.Incarnation {
 		return nil, status.Errorf(codes.PermissionDenied, "%s reports as %s", id.Name, quote(report.GetNode()))
 	}
+	st := c.node.State()
+	d := st.dismissal(credential{
+		name: id.Name, incarnation: id.Incarnation, keyHash: st.Member(id.Name).GetKeyHash(), store: report.GetStoreId(),
+		cluster: report.GetClusterIncarnation(),
+	})
+	if d != nil {
+		return &clusterpb.HeartbeatResponse{Revision: st.Revision(), Dismissal: d}, nil
+	}
 	return c.node.hear(e, report), nil
 }
 
@@ -109,6 +117,7 @@ func (c *control) Ping(ctx context.Context, _ *clusterpb.PingRequest) (*clusterp
 	}
 	return &clusterpb.PingResponse{
 		Node: creds.Identity.Name, Incarnation: creds.Identity.Incarnation, ClusterId: creds.Identity.Cluster,
+		ClusterIncarnation: c.node.State().Cluster().GetIncarnation(),
 	}, nil
 }
 

@@ -95,6 +95,7 @@ func (e *engine) bootstrap(name string) error {
 func (n *Node) startLoops(e *engine) {
 	e.crew.Go(func() { n.beat(e.ctx, e) })
 	e.crew.Go(func() { n.watchLeadership(e.ctx, e) })
+	e.crew.Go(func() { n.seek(e.ctx, e) })
 	e.crew.Go(func() { n.keepAddress(e.ctx) })
 	e.crew.Go(func() { n.keepRoom(e.ctx) })
 	e.crew.Go(func() { n.suspectLeader(e.ctx, e) })

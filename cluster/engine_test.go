@@ -364,7 +364,7 @@ func TestHealthRemembersWhoWasHeard(t *testing.T) {
 	report := func(applied uint64, at time.Time, skew time.Duration) *clusterpb.Report {
 		return &clusterpb.Report{Node: "a", Incarnation: 4, StoreId: []byte("s"), Applied: applied, ClockMs: at.Add(skew).UnixMilli()}
 	}
-	if !h.Put(report(5, now, time.Second), now) || h.Put(report(5, now, time.Second), now) || !h.Put(report(6, now, time.Second), now) {
+	if !h.Put(report(5, now, time.Second), now, now) || h.Put(report(5, now, time.Second), now, now) || !h.Put(report(6, now, time.Second), now, now) {
 		t.Error("news is a newer revision, nothing else")
 	}
 	if h.MedianOffset(now) != time.Second {
@@ -374,11 +374,11 @@ func TestHealthRemembersWhoWasHeard(t *testing.T) {
 		t.Error("live is heard within three seconds")
 	}
 	since := func() time.Time { c, _ := h.Of(m); return c.since }
-	h.Put(report(6, now, 0), now.Add(2*time.Second))
+	h.Put(report(6, now, 0), now.Add(2*time.Second), now.Add(2*time.Second))
 	if !since().Equal(now) {
 		t.Error("heard without a break since the first time")
 	}
-	h.Put(report(6, now, 0), now.Add(10*time.Second))
+	h.Put(report(6, now, 0), now.Add(10*time.Second), now.Add(10*time.Second))
 	if !since().Equal(now.Add(10 * time.Second)) {
 		t.Error("after a break it counts anew")
 	}
@@ -400,11 +400,11 @@ func TestTheClockIsHeldAgainstTheMedian(t *testing.T) {
 	var v view
 	now := time.UnixMilli(10_000_000)
 	// The leader's clock is 4 s behind this one, the median 3 s ahead of it.
-	v.Take(&clusterpb.HeartbeatResponse{ClockMs: now.Add(-4 * time.Second).UnixMilli(), MedianOffsetMs: 3000}, now, 0)
+	v.Take(&clusterpb.HeartbeatResponse{ClockMs: now.Add(-4 * time.Second).UnixMilli(), MedianOffsetMs: 3000}, now, now, 0)
 	if v.Offset() != time.Second {
 		t.Errorf("offset %s, want 1s", v.Offset())
 	}
-	v.Take(&clusterpb.HeartbeatResponse{Members: []*clusterpb.Health{{Report: &clusterpb.Report{Node: "x"}, Role: roleLeader, LastContactMs: 5}}}, now, 0)
+	v.Take(&clusterpb.HeartbeatResponse{Members: []*clusterpb.Health{{Report: &clusterpb.Report{Node: "x"}, Role: roleLeader, LastContactMs: 5}}}, now, now, 0)
 	if leader, ok := v.Leader(now.Add(time.Second), 3*time.Second); !ok || leader != "x" || v.Offset() != time.Second {
 		t.Errorf("leader %q, offset %s", leader, v.Offset())
 	}
@@ -423,8 +423,25 @@ func TestPeersSurviveARestart(t *testing.T) {
 	if err := p.Follow(members); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Heard("b", "b:2", 4); err != nil {
-		t.Fatal(err)
+	announced := func(node, address string, stamp int64) []*clusterpb.Announcement {
+		return []*clusterpb.Announcement{{Node: node, Address: address, Stamp: stamp}}
+	}
+	for _, a := range [][]*clusterpb.Announcement{
+		announced("b", "b:2", 7), announced("b", "b:0", 6), announced("b", "not an address", 9),
+		announced("a", "a:0", 8), announced("c", "c:1", 9), // a itself knows better, and c is nobody
+	} {
+		if err := p.Learn("a", a); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if stamp, err := p.Announce("a", "a:2", time.UnixMilli(5)); stamp != 5 || err != nil {
+		t.Fatalf("stamp %d, %v", stamp, err)
+	}
+	if stamp, _ := p.Announce("a", "a:3", time.UnixMilli(2)); stamp != 6 {
+		t.Errorf("stamp %d, want 6: it rises, whatever the clock says", stamp)
+	}
+	if stamp, _ := p.Announce("a", "a:3", time.UnixMilli(99)); stamp != 6 || len(p.Announcements()) != 2 {
+		t.Errorf("stamp %d, want 6: the address is the same", stamp)
 	}
 	p = openPeers(path)
 	if q, ok := p.Of("b"); !ok || q.Address != "b:2" {
@@ -436,7 +453,14 @@ func TestPeersSurviveARestart(t *testing.T) {
 	if q, _ := p.Of("b"); q.Address != "b:2" {
 		t.Errorf("b is at %v, want b:2: the state is older", q)
 	}
-	members[0].Address, members[0].Version = "b:3", 9
+	members[0].Version = 8
+	if err := p.Follow(members); err != nil {
+		t.Fatal(err)
+	}
+	if q, _ := p.Of("b"); q.Address != "b:2" {
+		t.Errorf("b is at %v, want b:2: no other address was committed", q)
+	}
+	members[0].Address = "b:3"
 	if err := p.Follow(members[:1]); err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,9 @@ const (
 	maxFieldChanges = 40
 )
 
+// maxActor bounds the name of who made a change, bytes.
+const maxActor = 256
+
 // Events are the changes after revision since that are still kept, the oldest
 // first.
 func (s *State) Events(since uint64) []*clusterpb.Event {
@@ -41,7 +44,7 @@ func (s *State) Event(revision uint64) *clusterpb.Event {
 func (e *edit) record() {
 	ev := &clusterpb.Event{
 		Revision: e.rev, TimeMs: e.now,
-		Actor: text(e.cmd.GetActor(), 256), Source: text(e.cmd.GetSource(), 256),
+		Actor: text(e.cmd.GetActor(), maxActor), Source: text(e.cmd.GetSource(), 256),
 		Action: e.action, Object: e.object, Detail: text(e.detail, 1000),
 		Changes: e.fieldChanges(),
 	}

@@ -118,8 +118,11 @@ func (n *Node) leaderOf(e *engine) (string, bool) {
 func (n *Node) noLeader() error {
 	err := &NoLeaderError{Since: n.sightings.LastLeader()}
 	e := n.engine.Load()
-	if e == nil {
+	switch {
+	case e == nil:
 		return n.outside()
+	case n.Standing() != nil:
+		return n.Standing()
 	}
 	now := time.Now()
 	for _, server := range e.raft.GetConfiguration().Configuration().Servers {

@@ -34,9 +34,10 @@ func newHealth(fresh time.Duration) *health {
 	return &health{fresh: fresh, contacts: map[string]contact{}, changed: make(chan struct{})}
 }
 
-// Put notes a report that came at now and says whether it tells of a newer
+// Put notes a report that came at now, when this node's clock showed clock, and
+// says whether it tells of a newer
 // revision than the one before it.
-func (h *health) Put(r *clusterpb.Report, now time.Time) bool {
+func (h *health) Put(r *clusterpb.Report, now, clock time.Time) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	c, known := h.contacts[r.GetNode()]
@@ -46,7 +47,7 @@ func (h *health) Put(r *clusterpb.Report, now time.Time) bool {
 		c.since = now
 	}
 	c.report, c.heard = r, now
-	c.offset = time.UnixMilli(r.GetClockMs()).Sub(now.Round(0))
+	c.offset = time.UnixMilli(r.GetClockMs()).Sub(clock.Round(0))
 	h.contacts[r.GetNode()] = c
 	close(h.changed)
 	h.changed = make(chan struct{})

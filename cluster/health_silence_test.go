@@ -19,7 +19,7 @@ func TestSilenceTakesALeaderThatListened(t *testing.T) {
 	if !h.Silent(m, now.Add(7*time.Second)) {
 		t.Error("a member that was never heard is not called silent")
 	}
-	h.Put(&clusterpb.Report{Node: "n2", Incarnation: 7}, now.Add(6*time.Second))
+	h.Put(&clusterpb.Report{Node: "n2", Incarnation: 7}, now.Add(6*time.Second), now)
 	if h.Silent(m, now.Add(7*time.Second)) {
 		t.Error("a member that was heard a second ago is called silent")
 	}

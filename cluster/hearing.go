@@ -21,22 +21,25 @@ const (
 func (n *Node) hear(e *engine, r *clusterpb.Report) *clusterpb.HeartbeatResponse {
 	now := time.Now()
 	n.sightings.Saw(r.GetNode(), now)
-	if n.health.Put(r, now) {
+	if n.health.Put(r, now, n.cfg.Clock()) {
 		n.rounds.Ring()
 	}
-	if err := n.peers.Heard(r.GetNode(), r.GetAddress(), n.State().Member(r.GetNode()).GetVersion()); err != nil {
-		n.log.Warn("list of peers not kept", "err", err)
-	}
+	n.learn([]*clusterpb.Announcement{announcementIn(r)})
 	if e.raft.State() != raft.Leader {
 		return n.hint(e, now)
 	}
 	n.sightings.SawLeader(now)
 	return &clusterpb.HeartbeatResponse{
-		ClockMs:        now.UnixMilli(),
+		ClockMs:        n.cfg.Clock().UnixMilli(),
 		Revision:       n.fsm.Applied(),
 		Members:        n.healthHere(e),
 		MedianOffsetMs: n.health.MedianOffset(now).Milliseconds(),
 	}
+}
+
+// announcementIn is what a report says of its node's address.
+func announcementIn(r *clusterpb.Report) *clusterpb.Announcement {
+	return &clusterpb.Announcement{Node: r.GetNode(), Incarnation: r.GetIncarnation(), Address: r.GetAddress(), Stamp: r.GetAddressStamp()}
 }
 
 // hint is the answer of a node that does not lead: who does, as far as it knows.

@@ -21,8 +21,9 @@ type view struct {
 	offset time.Duration
 }
 
-// Take keeps an answer that came at now; roundTrip is how long it took.
-func (v *view) Take(r *clusterpb.HeartbeatResponse, now time.Time, roundTrip time.Duration) {
+// Take keeps an answer that came at now, when this node's clock showed clock;
+// roundTrip is how long it took.
+func (v *view) Take(r *clusterpb.HeartbeatResponse, now, clock time.Time, roundTrip time.Duration) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.members, v.heard, v.leader = r.GetMembers(), now, ""
@@ -32,7 +33,7 @@ func (v *view) Take(r *clusterpb.HeartbeatResponse, now time.Time, roundTrip tim
 		}
 	}
 	if r.GetClockMs() != 0 {
-		mine := now.Round(0).Add(-roundTrip / 2).Sub(time.UnixMilli(r.GetClockMs()))
+		mine := clock.Round(0).Add(-roundTrip / 2).Sub(time.UnixMilli(r.GetClockMs()))
 		v.offset = mine - time.Duration(r.GetMedianOffsetMs())*time.Millisecond
 	}
 }
@@ -125,12 +126,13 @@ func (n *Node) beat(ctx context.Context, e *engine) {
 func (n *Node) reportHere(e *engine) {
 	now := time.Now()
 	n.sightings.SawLeader(now)
-	r := n.ownReport(now)
-	if n.health.Put(r, now) {
+	clock := n.cfg.Clock()
+	r := n.ownReport(clock)
+	if n.health.Put(r, now, clock) {
 		n.rounds.Ring()
 	}
 	n.view.SetOffset(-n.health.MedianOffset(now))
-	n.view.Take(&clusterpb.HeartbeatResponse{Members: n.healthHere(e)}, now, 0)
+	n.view.Take(&clusterpb.HeartbeatResponse{Members: n.healthHere(e)}, now, clock, 0)
 }
 
 // tell sends this node's report to a node and takes the answer for the view.
@@ -142,20 +144,29 @@ func (n *Node) tell(ctx context.Context, e *engine, node string) {
 	ctx, cancel := context.WithTimeout(ctx, 2*n.cfg.Timing.Report)
 	defer cancel()
 	began := time.Now()
-	answer, err := clusterpb.NewControlClient(conn).Heartbeat(ctx, &clusterpb.HeartbeatRequest{Report: n.ownReport(began)})
+	answer, err := clusterpb.NewControlClient(conn).Heartbeat(ctx, &clusterpb.HeartbeatRequest{Report: n.ownReport(n.cfg.Clock())})
 	if err != nil {
 		n.log.Debug("heartbeat", "to", node, "err", err)
 		return
 	}
+	if d := answer.GetDismissal(); d != nil {
+		n.dismissed(d, node)
+		return
+	}
 	now := time.Now()
-	n.view.Take(answer, now, now.Sub(began))
+	n.view.Take(answer, now, n.cfg.Clock(), now.Sub(began))
 	n.mind(e, answer)
 	n.sightings.Saw(node, now)
+	var announced []*clusterpb.Announcement
 	for _, h := range answer.GetMembers() {
+		if a := announcementIn(h.GetReport()); a.Stamp != 0 {
+			announced = append(announced, a)
+		}
 		if h.GetLastContactMs() >= 0 {
 			n.sightings.Saw(h.GetReport().GetNode(), now.Add(-time.Duration(h.GetLastContactMs())*time.Millisecond))
 		}
 	}
+	n.learn(announced)
 	if answer.GetClockMs() != 0 {
 		n.sightings.SawLeader(now)
 	}
@@ -191,7 +202,7 @@ func (n *Node) memberNames() []string {
 }
 
 // ownReport is what this node says of itself.
-func (n *Node) ownReport(now time.Time) *clusterpb.Report {
+func (n *Node) ownReport(clock time.Time) *clusterpb.Report {
 	// The applied revision is read before the state: a hash of a later one
 	// would look like divergence.
 	applied := n.fsm.Applied()
@@ -201,12 +212,13 @@ func (n *Node) ownReport(now time.Time) *clusterpb.Report {
 		Applied:   applied,
 		StoreId:   n.cfg.StoreID[:],
 		Version:   n.cfg.Version,
-		ClockMs:   now.UnixMilli(),
+		ClockMs:   clock.UnixMilli(),
 		Ready:     true,
-		Address:   n.cfg.Advertise(),
 		Announced: applied,
 		Process:   n.process,
 	}
+	me := n.announcement()
+	r.Address, r.AddressStamp, r.ClusterIncarnation = me.GetAddress(), me.GetStamp(), st.Cluster().GetIncarnation()
 	if st.Revision() == applied && n.fsm.Doubted() == "" {
 		r.StateHash = st.Hash()
 	}
@@ -215,7 +227,7 @@ func (n *Node) ownReport(now time.Time) *clusterpb.Report {
 	}
 	r.ClusterVersionMin, r.ClusterVersionMax = n.fsm.speaks.oldest, n.fsm.speaks.newest
 	r.DiskFreeBytes = max(n.disk.Left(), 0)
-	r.Guards = n.guards(now)
+	r.Guards = n.guards(time.Now())
 	if c := n.credentials(); c != nil {
 		r.Incarnation = c.Identity.Incarnation
 	}

@@ -46,6 +46,10 @@ func (n *Node) enter(ctx context.Context, r JoinRequest, token pki.Token) error 
 	defer n.forming.Unlock()
 	late := false
 	if creds := n.credentials(); creds != nil && n.engine.Load() != nil && creds.CAs.Has(token.CA) {
+		n.hints.Add(r.Address) // where it belongs it may look for the others
+		if err := n.Standing(); err != nil {
+			return err
+		}
 		if late = time.Now().After(creds.Expires()); !late {
 			return nil
 		}
@@ -83,9 +87,19 @@ func (n *Node) askToJoin(ctx context.Context, r JoinRequest, token pki.Token) (*
 	if err != nil {
 		return nil, err
 	}
-	conn, err := door.JoinClient(ctx, r.Address, token.CA)
+	// The member looks whether it reaches this node before it lets it in.
+	proof, err := key.Proof(n.cfg.Name, time.Now())
 	if err != nil {
 		return nil, err
+	}
+	defer n.cfg.Door.Expect(proof)()
+	conn, err := door.JoinClient(ctx, r.Address, token.CA)
+	var mismatch *door.MismatchError
+	if errors.As(err, &mismatch) {
+		return nil, err
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s cannot reach the member at %s: %w. Nothing was changed: the address is a member's as `muster cluster status` shows it there, and its --peer.address has to be let through the firewall", n.cfg.Name, r.Address, err)
 	}
 	defer conn.Close()
 	me := n.asMember(nil)
@@ -119,7 +133,7 @@ func (n *Node) keepMembership(answer *clusterpb.JoinResponse, token pki.Token) (
 	if err := os.MkdirAll(n.raftDir(), 0o700); err != nil {
 		return nil, fmt.Errorf("make the raft directory: %w", err)
 	}
-	if err := n.peers.Follow(answer.GetMembers()); err != nil {
+	if err := errors.Join(n.standing.Forget(), n.peers.Follow(answer.GetMembers())); err != nil {
 		return nil, err
 	}
 	if err := n.pki.SaveBundle(bundle); err != nil {
@@ -141,6 +155,9 @@ func (n *Node) awaitActive(ctx context.Context) error {
 		seen := n.fsm.Applied()
 		if m := n.State().Member(n.cfg.Name); m != nil && eligible(m) {
 			return nil
+		}
+		if err := n.Standing(); err != nil {
+			return err
 		}
 		if err := n.fsm.WaitApplied(ctx, seen+1); err != nil {
 			if n.ctx.Err() != nil {

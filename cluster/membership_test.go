@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -84,8 +86,22 @@ func TestANodeThatCannotBeReachedIsNoMember(t *testing.T) {
 	n2.node.cfg.Advertise = func() string { return freeAddress(t) }
 	var refused *RefusedError
 	err := n2.node.Join(n2.ctx(), JoinRequest{Token: tokens[0], Address: n1.address})
-	if !errors.As(err, &refused) || refused.Refusal.GetField() != "address" {
+	if !errors.As(err, &refused) || refused.Refusal.GetField() != "address" || !strings.Contains(err.Error(), "n2 has reached n1, but n1 cannot reach n2 back at") ||
+		!strings.Contains(err.Error(), "refused") || !strings.Contains(err.Error(), "--advertise-address") {
 		t.Fatalf("join at a closed port: %v, want a refusal of the address", err)
+	}
+	// A port that another joiner listens at, one of a stranger, and the wrong way.
+	n3 := b.add("n3")
+	for address, says := range map[string]string{n3.address: "without a word", stranger(t): "refused"} {
+		n2.node.cfg.Advertise = func() string { return address }
+		err = n2.node.Join(n2.ctx(), JoinRequest{Token: tokens[0], Address: n1.address})
+		if !errors.As(err, &refused) || refused.Refusal.GetField() != "address" || !strings.Contains(err.Error(), says) && says != "refused" {
+			t.Fatalf("join at somebody's address: %v, want a refusal of the address", err)
+		}
+	}
+	err = n2.node.Join(n2.ctx(), JoinRequest{Token: tokens[0], Address: freeAddress(t)})
+	if err == nil || !strings.Contains(err.Error(), "n2 cannot reach the member at") || !strings.Contains(err.Error(), "refused") {
+		t.Fatalf("join through a closed port: %v", err)
 	}
 	n2.node.cfg.Advertise = func() string { return n1.address }
 	err = n2.node.Join(n2.ctx(), JoinRequest{Token: tokens[0], Address: n1.address})
@@ -97,6 +113,14 @@ func TestANodeThatCannotBeReachedIsNoMember(t *testing.T) {
 	}
 	n2.node.cfg.Advertise = func() string { return n2.address }
 	n2.join(tokens[0], n1)
+}
+
+// stranger is an address where something listens that is no member door.
+func stranger(t *testing.T) string {
+	t.Helper()
+	s := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(s.Close)
+	return s.Listener.Addr().String()
 }
 
 func TestSlotsFollowTheNodesThatJoin(t *testing.T) {
@@ -175,7 +199,7 @@ func TestARemovedNodeIsRefusedByName(t *testing.T) {
 	others := slices.DeleteFunc(slices.Clone(nodes), func(n *bedNode) bool { return n == victim })
 	store := others[0].node.State().Member(victim.name).GetStore()
 
-	remove := &clusterpb.Command{Change: &clusterpb.Command_RemoveMember{RemoveMember: &clusterpb.RemoveMember{Name: victim.name, Force: true}}}
+	remove := &clusterpb.Command{Actor: "rosa", Change: &clusterpb.Command_RemoveMember{RemoveMember: &clusterpb.RemoveMember{Name: victim.name, Force: true}}}
 	answer, err := others[0].node.Propose(others[0].ctx(), remove)
 	if err != nil || answer.GetRefusal().GetKind() != clusterpb.Refusal_UNSAFE {
 		t.Fatalf("removing a node that runs: %v, %v; want UNSAFE", answer, err)
@@ -207,7 +231,8 @@ func TestARemovedNodeIsRefusedByName(t *testing.T) {
 	victim.start()
 	id := victim.node.credentials().Identity
 	keyHash := victim.node.credentials().KeyHash()
-	want := fmt.Sprintf("node %s was removed at revision %d", victim.name, st.Removed(victim.name).GetRevision())
+	gone := st.Removed(victim.name)
+	want := fmt.Sprintf("node %s was removed at revision %d on %s, by rosa", victim.name, gone.GetRevision(), time.UnixMilli(gone.GetTimeMs()).UTC().Format(time.RFC3339))
 	for _, n := range others {
 		if err := n.node.authorize(id.Name, id.Incarnation, keyHash); err == nil || err.Error() != want {
 			t.Errorf("%s about the removed node: %v, want %q", n.name, err, want)
@@ -223,6 +248,36 @@ func TestARemovedNodeIsRefusedByName(t *testing.T) {
 		}
 	}
 	others[1].propose(putTenant("goes-on"))
+	out := func() *DismissedError {
+		t.Helper()
+		var e *DismissedError
+		b.eventually("the removed node hears of it", func() string {
+			if !errors.As(victim.node.Standing(), &e) {
+				return "it takes part"
+			}
+			return ""
+		})
+		return e
+	}
+	said := fmt.Sprintf("%s was removed from cluster %s by force at revision %d on %s, by rosa",
+		victim.name, st.Cluster().GetName(), gone.GetRevision(), time.UnixMilli(gone.GetTimeMs()).UTC().Format(time.RFC3339))
+	if e := out(); e.Error() != said || !strings.Contains(e.Next(), "data directory away") {
+		t.Errorf("it says %q, want %q", e, said)
+	}
+	if _, err := victim.node.Propose(victim.ctx(), putTenant("x")); err == nil || err.Error() != said {
+		t.Errorf("a change on it: %v", err)
+	}
+	if _, err := victim.node.Barrier(victim.ctx()); err == nil || err.Error() != said {
+		t.Errorf("a read on it: %v", err)
+	}
+	// It stays out where it reaches nobody.
+	for _, n := range others {
+		n.stop()
+	}
+	victim.restart()
+	if e := out(); e.Error() != said {
+		t.Errorf("after a restart it says %q, want %q", e, said)
+	}
 }
 
 func TestANodeMayMove(t *testing.T) {
@@ -247,6 +302,117 @@ func TestANodeMayMove(t *testing.T) {
 	b.agree()
 }
 
+// TestAllNodesMoveAtOnce: no address that anybody knew is good any more. Two of
+// the three are told of one of them, as --join does; the rest they tell each
+// other.
+func TestAllNodesMoveAtOnce(t *testing.T) {
+	b := newBed(t)
+	nodes := b.cluster(3, InitRequest{})
+	b.voters(3)
+	b.agree()
+	for _, n := range nodes {
+		n.stop()
+	}
+	for i, n := range nodes {
+		n.address = fmt.Sprintf("127.41.%d.%d:0", b.net, 100+i)
+		if i > 0 {
+			n.hint = nodes[0].address
+		}
+		n.start()
+	}
+	b.leader()
+	nodes[2].propose(putTenant("moved"))
+	b.eventually("the new addresses are committed", func() string {
+		for _, n := range nodes {
+			for _, other := range nodes {
+				if got := other.node.State().Member(n.name).GetAddress(); got != n.address {
+					return fmt.Sprintf("%s has %s for %s, want %s", other.name, got, n.name, n.address)
+				}
+			}
+		}
+		return ""
+	})
+	// Without a hint they find each other where they were.
+	for _, n := range nodes {
+		n.stop()
+		n.hint = ""
+	}
+	for _, n := range nodes {
+		n.start()
+	}
+	b.leader()
+	nodes[1].propose(putTenant("there-again"))
+}
+
+// TestADeadVoterIsReplacedAndComesBackInPeace: its vote goes to another, and it
+// comes back to a cluster that has voters enough: nothing flaps.
+func TestADeadVoterIsReplacedAndComesBackInPeace(t *testing.T) {
+	b := newBed(t)
+	b.timing.Spare = 2 * time.Second
+	nodes := b.cluster(5, InitRequest{})
+	b.voters(3)
+	votes := func() string {
+		var names []string
+		for name, role := range b.leader().node.roles(b.leader().node.engine.Load()) {
+			if role != roleNonVoter {
+				names = append(names, name)
+			}
+		}
+		slices.Sort(names)
+		return strings.Join(names, " ")
+	}
+	before := votes()
+	i := slices.IndexFunc(nodes, func(n *bedNode) bool { return n != b.leader() && strings.Contains(before, n.name) })
+	dead := nodes[i]
+	dead.stop()
+	var after string
+	b.eventually("another has its vote", func() string {
+		after = votes()
+		if len(strings.Fields(after)) != 3 || strings.Contains(after, dead.name) {
+			return after
+		}
+		return ""
+	})
+	dead.start()
+	b.eventually("it is heard again, long enough for a vote", func() string {
+		l := b.leader().node
+		c, ok := l.health.Of(l.State().Member(dead.name))
+		if !ok || time.Since(c.heard) > l.cfg.Timing.Fresh || time.Since(c.since) < 2*l.cfg.Timing.Stable {
+			return fmt.Sprintf("heard %v ago, since %v", time.Since(c.heard), time.Since(c.since))
+		}
+		return ""
+	})
+	for range 3 { // rounds of the leader
+		nodes[i].propose(putTenant("x"))
+	}
+	if got := votes(); got != after {
+		t.Errorf("votes of %s before, %s after, %s now: who comes back takes no vote away", before, after, got)
+	}
+}
+
+// TestAWrongClockIsSeen: by the node itself, and by all in its health.
+func TestAWrongClockIsSeen(t *testing.T) {
+	b := newBed(t)
+	b.skew = map[string]time.Duration{"n2": 40 * time.Second}
+	nodes := b.cluster(3, InitRequest{})
+	near := func(d, want time.Duration) bool { return d > want-5*time.Second && d < want+5*time.Second }
+	b.eventually("the clocks are compared", func() string {
+		for _, n := range nodes {
+			if d := n.node.ClockOffset(); !near(d, b.skew[n.name]) {
+				return fmt.Sprintf("%s takes itself to be %v off", n.name, d)
+			}
+			for _, h := range n.node.Health() {
+				name := h.GetReport().GetNode()
+				leader := b.leader().name
+				if d := time.Duration(h.GetClockOffsetMs()) * time.Millisecond; !near(d, b.skew[name]-b.skew[leader]) {
+					return fmt.Sprintf("%s takes %s to be %v off", n.name, name, d)
+				}
+			}
+		}
+		return ""
+	})
+}
+
 func TestAnEmptyDirectoryReplacesANode(t *testing.T) {
 	b := newBed(t)
 	nodes := b.cluster(3, InitRequest{JoinTokens: 4})
@@ -259,14 +425,23 @@ func TestAnEmptyDirectoryReplacesANode(t *testing.T) {
 	}
 	tok, cmd := newNodeToken(t, leader.node)
 	leader.propose(cmd)
+	// A second server under its name, while the first one answers.
+	twin := b.add(lost.name)
+	var refused *RefusedError
+	err := twin.node.Join(twin.ctx(), JoinRequest{Token: tok, Address: leader.address, Replace: true})
+	if !errors.As(err, &refused) || refused.Refusal.GetKind() != clusterpb.Refusal_UNSAFE || !strings.Contains(err.Error(), "without a break since") {
+		t.Fatalf("replacing a node that answers: %v, want UNSAFE", err)
+	}
+	twin.stop()
+	old := lost.dir
+	oldStore, oldServer := lost.store, serverOf(leader.node.State(), leader.node.State().Member(lost.name))
 	lost.stop()
 	lost.dir = filepath.Join(t.TempDir(), "empty")
 	lost.store = storeID(77)
 	lost.last.Store(0)
 	lost.start()
-	err := lost.node.Join(lost.ctx(), JoinRequest{Token: tok, Address: leader.address})
-	var refused *RefusedError
-	if !errors.As(err, &refused) || refused.Refusal.GetKind() != clusterpb.Refusal_EXISTS {
+	err = lost.node.Join(lost.ctx(), JoinRequest{Token: tok, Address: leader.address})
+	if !errors.As(err, &refused) || refused.Refusal.GetKind() != clusterpb.Refusal_EXISTS || !strings.Contains(err.Error(), "muster cluster join --replace --token T") {
 		t.Fatalf("an empty directory under a member's name: %v, want EXISTS", err)
 	}
 	if err := lost.node.Join(lost.ctx(), JoinRequest{Token: tok, Address: leader.address, Replace: true}); err != nil {
@@ -275,6 +450,26 @@ func TestAnEmptyDirectoryReplacesANode(t *testing.T) {
 	b.settled()
 	b.voters(3)
 	b.agree()
+	for _, s := range b.leader().node.engine.Load().raft.GetConfiguration().Configuration().Servers {
+		if s.ID == oldServer {
+			t.Errorf("raft still counts %s", s.ID)
+		}
+	}
+	// The old directory comes back, elsewhere: it is told, and stays out.
+	lost.stop()
+	lost.dir, lost.store, lost.address = old, oldStore, fmt.Sprintf("127.41.%d.200:0", b.net)
+	lost.last.Store(0)
+	lost.start()
+	b.eventually("the old directory hears of it", func() string {
+		var e *DismissedError
+		if !errors.As(lost.node.Standing(), &e) {
+			return "it takes part"
+		}
+		if e.Dismissal.GetKind() != clusterpb.Dismissal_REPLACED || !strings.Contains(e.Error(), "was replaced by another") {
+			return e.Error()
+		}
+		return ""
+	})
 }
 
 func newNodeToken(t *testing.T, n *Node) (string, *clusterpb.Command) {

@@ -42,6 +42,8 @@ type Node struct {
 	view      view
 	sightings sightings
 	peers     *peers
+	hints     hints
+	standing  standing
 	barrier   *barrier
 	planned   *planned
 	disk      *disk
@@ -104,6 +106,8 @@ func New(cfg Config) (*Node, error) {
 	n.barrier = &barrier{run: n.barrierOnce, spawn: n.crew.Go}
 	n.disk = newDisk(n.raftDir(), n.cfg.Ballast)
 	n.peers = openPeers(n.raftPath("peers.json"))
+	n.standing.path = n.raftPath("dismissed.json")
+	n.hints.Add(n.cfg.Hint)
 	n.fsm.Watch(n.follow)
 	n.fsm.Watch(n.logChange)
 	if err := n.register(); err != nil {
@@ -133,6 +137,12 @@ func (n *Node) Open(ctx context.Context) error {
 	}
 	if _, err := n.pki.Key(); err != nil {
 		return fmt.Errorf("this node's key: %w", err)
+	}
+	if err := n.standing.Load(); err != nil {
+		return err
+	}
+	if err := n.Standing(); err != nil {
+		n.log.Error("this node takes no part any more: " + err.Error())
 	}
 	n.cfg.Door.SetMembers(n.authorize)
 	creds, err := n.pki.Credentials()
@@ -224,6 +234,7 @@ func (n *Node) follow(c Change) {
 	if err := n.peers.Follow(c.New.Members()); err != nil {
 		n.log.Warn("list of peers not kept", "err", err)
 	}
+	n.judgeSelf(c.New)
 	// The door asks the state, which is published already.
 	n.cfg.Door.Recheck()
 }

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/muster-metrics/muster/proto/clusterpb"
 )
@@ -28,9 +29,11 @@ type peers struct {
 type peer struct {
 	Name    string `json:"name"`
 	Address string `json:"address"`
-	// Version of the member that the address goes with: the state knows better
-	// once the member has changed again.
-	Version uint64 `json:"version"`
+	// Recorded is the member's committed address when Address was heard: once
+	// another is committed, the state knows better.
+	Recorded string `json:"recorded"`
+	// Stamp is that of the announcement; 0: nothing was announced.
+	Stamp int64 `json:"stamp,omitempty"`
 }
 
 // openPeers reads the file; a missing or broken one is an empty list, since the
@@ -73,16 +76,19 @@ func (p *peers) find(name string) (int, bool) {
 	return slices.BinarySearchFunc(p.list, name, func(q peer, name string) int { return strings.Compare(q.Name, name) })
 }
 
-// Follow makes the list that of these members. An address that a node itself
-// named since the member last changed stays.
+// Follow makes the list that of these members. An address that a node announced
+// stays until another one is committed for it.
 func (p *peers) Follow(members []*clusterpb.Member) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	list := make([]peer, 0, len(members))
 	for _, m := range members {
-		q := peer{m.GetName(), m.GetAddress(), m.GetVersion()}
-		if i, ok := p.find(q.Name); ok && p.list[i].Version >= q.Version {
-			q = p.list[i]
+		q := peer{Name: m.GetName(), Address: m.GetAddress(), Recorded: m.GetAddress()}
+		if i, ok := p.find(q.Name); ok {
+			q.Stamp = p.list[i].Stamp
+			if p.list[i].Recorded == q.Recorded {
+				q = p.list[i]
+			}
 		}
 		list = append(list, q)
 	}
@@ -90,17 +96,59 @@ func (p *peers) Follow(members []*clusterpb.Member) error {
 	return p.keep(list)
 }
 
-// Heard notes where a node says that it is, at a version of its member.
-func (p *peers) Heard(name, address string, version uint64) error {
+// Learn takes over where nodes say that they are, at first or second hand: of two
+// addresses of a node the one announced later. What others say of this node
+// itself, and of strangers, is left out.
+func (p *peers) Learn(self string, announced []*clusterpb.Announcement) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	i, ok := p.find(name)
-	if !ok || address == "" || p.list[i].Address == address {
+	var list []peer
+	for _, a := range announced {
+		i, ok := p.find(a.GetNode())
+		if !ok || a.GetNode() == self || a.GetStamp() < p.list[i].Stamp || checkAddress("address", a.GetAddress(), true) != nil {
+			continue
+		}
+		if a.GetAddress() == p.list[i].Address && a.GetStamp() == p.list[i].Stamp {
+			continue
+		}
+		if list == nil {
+			list = slices.Clone(p.list)
+		}
+		list[i].Address, list[i].Stamp = a.GetAddress(), a.GetStamp()
+	}
+	if list == nil {
 		return nil
 	}
-	list := slices.Clone(p.list)
-	list[i] = peer{name, address, version}
 	return p.keep(list)
+}
+
+// Announce is the stamp of this node's address; a new address gets a new one.
+func (p *peers) Announce(self, address string, now time.Time) (int64, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	i, ok := p.find(self)
+	if !ok {
+		return 0, nil
+	}
+	if q := p.list[i]; q.Stamp != 0 && q.Address == address {
+		return q.Stamp, nil
+	}
+	list := slices.Clone(p.list)
+	list[i].Address, list[i].Stamp = address, max(list[i].Stamp+1, now.UnixMilli())
+	return list[i].Stamp, p.keep(list)
+}
+
+// Announcements are what is known to pass on.
+func (p *peers) Announcements() []*clusterpb.Announcement {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var out []*clusterpb.Announcement
+	for _, q := range p.list {
+		if q.Stamp != 0 {
+			out = append(out, &clusterpb.Announcement{Node: q.Name, Address: q.Address, Stamp: q.Stamp})
+		}
+	}
+	return out
 }
 
 // keep writes a list that differs.

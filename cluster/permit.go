@@ -18,6 +18,8 @@ func (n *Node) unsafeNow(e *engine, cmd *clusterpb.Command) *clusterpb.Refusal {
 	}
 	st := n.State()
 	switch c := cmd.GetChange().(type) {
+	case *clusterpb.Command_AddMember:
+		return n.guardReplace(st, c.AddMember)
 	case *clusterpb.Command_RemoveMember:
 		return n.guardRemove(st, c.RemoveMember)
 	case *clusterpb.Command_DrainMember:

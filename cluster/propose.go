@@ -87,10 +87,12 @@ func (n *Node) unanswered(ctx context.Context, unknown bool) error {
 // attempt makes the change here where this node leads, else at the leader.
 func (n *Node) attempt(ctx context.Context, cmd *clusterpb.Command) (*clusterpb.ProposeResponse, error) {
 	e := n.engine.Load()
-	if e == nil {
+	switch {
+	case e == nil:
 		return nil, n.outside()
-	}
-	if e.raft.State() == raft.Leader {
+	case n.Standing() != nil:
+		return nil, n.Standing()
+	case e.raft.State() == raft.Leader:
 		return n.lead(ctx, e, cmd)
 	}
 	return n.forward(ctx, e, cmd)

@@ -44,6 +44,7 @@ func problemOf(err error) *problem {
 	var p *problem
 	var refused *cluster.RefusedError
 	var leaderless *cluster.NoLeaderError
+	var dismissed *cluster.DismissedError
 	switch {
 	case errors.As(err, &p):
 		return p
@@ -51,6 +52,8 @@ func problemOf(err error) *problem {
 		return refusal(refused.Refusal)
 	case errors.As(err, &leaderless):
 		return noLeader(leaderless)
+	case errors.As(err, &dismissed):
+		return outsider(dismissed)
 	case errors.Is(err, cluster.ErrNoCluster):
 		return &problem{
 			code: http.StatusServiceUnavailable, Message: err.Error(),
@@ -95,6 +98,15 @@ func noLeader(err *cluster.NoLeaderError) *problem {
 	}
 	if !err.Since.IsZero() {
 		p.Since = err.Since.UTC().Format(time.RFC3339)
+	}
+	return p
+}
+
+// outsider answers on a node that was removed.
+func outsider(err *cluster.DismissedError) *problem {
+	p := &problem{code: http.StatusForbidden, Message: err.Error(), Next: err.Next()}
+	if since := err.Since(); !since.IsZero() {
+		p.Since = since.UTC().Format(time.RFC3339)
 	}
 	return p
 }

@@ -50,7 +50,7 @@ func (d *Door) accept(socket net.Listener) {
 			}
 			continue
 		}
-		if d.credentials.Load() == nil {
+		if d.credentials.Load() == nil && d.proof.Load() == nil {
 			d.refuse(raw, "", ErrNoIdentity)
 			continue
 		}
@@ -76,6 +76,10 @@ func (d *Door) welcome(raw net.Conn) {
 	conn := tls.Server(below, &tls.Config{MinVersion: tls.VersionTLS13, GetConfigForClient: h.config})
 	if err := conn.HandshakeContext(ctx); err != nil {
 		d.refuse(raw, h.protocol, h.reason(err))
+		return
+	}
+	if h.knock {
+		_ = conn.Close()
 		return
 	}
 	c := &Conn{Conn: conn, line: below, door: d, protocol: h.protocol, peer: h.peer, keyHash: h.keyHash}
@@ -175,12 +179,17 @@ type handshake struct {
 	peer     Identity
 	keyHash  []byte
 	refusal  error
+	// knock says that the proof of this node's key was all that was wanted.
+	knock bool
 }
 
 // config chooses protocol and credentials for a hello. crypto/tls alone would let
 // a client in that offers http/1.1 only, without any protocol.
 func (h *handshake) config(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 	credentials := h.door.credentials.Load()
+	if proof := h.door.proof.Load(); credentials == nil && proof != nil {
+		return h.answerKnock(hello, proof)
+	}
 	if credentials == nil {
 		return nil, h.refuse(ErrNoIdentity)
 	}
@@ -200,8 +209,10 @@ func (h *handshake) config(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		DynamicRecordSizingDisabled: true,
 		SessionTicketsDisabled:      true, // each connection is judged by the state of its own time
 	}
-	if h.protocol != ProtocolJoin {
-		cfg.ClientAuth = tls.RequestClientCert // judged below, with a reason for the log
+	cfg.ClientAuth = tls.RequestClientCert // judged below, with a reason for the log
+	if h.protocol == ProtocolJoin {
+		cfg.VerifyConnection = func(cs tls.ConnectionState) error { h.recognise(credentials, cs); return nil }
+	} else {
 		cfg.VerifyConnection = func(cs tls.ConnectionState) error { return h.refuse(h.judge(credentials, cs)) }
 	}
 	return cfg, nil

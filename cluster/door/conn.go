@@ -20,7 +20,8 @@ type Conn struct {
 	once     sync.Once
 }
 
-// Peer is who is at the other end; the zero Identity on an accepted join/1.
+// Peer is who is at the other end; on an accepted join/1 the zero Identity where
+// it showed no certificate.
 func (c *Conn) Peer() Identity { return c.peer }
 
 // Protocol is what ALPN agreed on.

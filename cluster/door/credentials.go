@@ -13,6 +13,7 @@ import (
 type AuthInfo struct {
 	credentials.CommonAuthInfo
 	Identity Identity
+	KeyHash  []byte // SHA-256 of the caller's key
 	Protocol string
 }
 
@@ -54,6 +55,7 @@ func (handshaken) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthInfo
 	return c, AuthInfo{
 		CommonAuthInfo: credentials.CommonAuthInfo{SecurityLevel: credentials.PrivacyAndIntegrity},
 		Identity:       c.peer,
+		KeyHash:        c.keyHash,
 		Protocol:       c.protocol,
 	}, nil
 }

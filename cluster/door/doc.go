@@ -6,6 +6,7 @@
 //	raft/1   Raft's stream            a node's certificate, and a member
 //	h2       gRPC between members     a node's certificate, and a member
 //	join/1   gRPC of a joining node   no certificate: its token is judged behind the door
+//	         and of a greeting        a certificate of the cluster, of a member or not
 //
 // A handshake runs in a goroutine of its own and ends within five seconds;
 // afterwards the connection goes to the listener of its protocol. A peer is let in
@@ -14,7 +15,8 @@
 // and key. Recheck applies a newer state to connections that are already open.
 //
 // Credentials are read again for each handshake, so a renewed certificate needs no
-// restart. Without credentials the door is shut: connections are closed at once.
+// restart. Without credentials the door is shut: connections are closed at once,
+// but that a node which waits to join proves, to whoever knocks, who it is.
 //
 // The dialling side checks the server in the same way, and that it is the node
 // that was asked for.

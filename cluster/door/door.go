@@ -2,6 +2,7 @@ package door
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -59,6 +60,7 @@ type Door struct {
 
 	credentials atomic.Pointer[pki.Credentials]
 	members     atomic.Pointer[Members]
+	proof       atomic.Pointer[tls.Certificate] // see Expect
 
 	handshakes chan struct{}   // one token per handshake in progress
 	life       context.Context // the door's own, from New to Close

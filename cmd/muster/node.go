@@ -154,6 +154,7 @@ func (n *node) newCluster() (err error) {
 	n.cluster, err = cluster.New(cluster.Config{
 		Dir: n.folder.path, Name: n.cfg.Name, Zone: n.cfg.Zone, StoreID: n.folder.store, Door: n.door,
 		Advertise:    n.advertised("peer"),
+		Hint:         n.cfg.Join,
 		HTTPAddress:  n.advertised("http"),
 		WriteAddress: n.advertised("write"),
 		StoreAddress: n.advertised("grpc"),

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"sync"
 	"time"
 
+	"github.com/muster-metrics/muster/cluster"
 	"github.com/muster-metrics/muster/proto/clusterpb"
 )
 
@@ -43,8 +45,8 @@ func (r *readiness) failed() []string {
 	switch {
 	case st.Cluster() == nil:
 		return []string{"belongs to no cluster: run `muster cluster init` here, or `muster cluster join`"}
-	case st.Removed(r.node.cfg.Name) != nil && st.Member(r.node.cfg.Name) == nil:
-		lines = append(lines, fmt.Sprintf("was removed from the cluster at revision %d", st.Removed(r.node.cfg.Name).GetRevision()))
+	case r.node.cluster.Standing() != nil:
+		lines = append(lines, dismissed(r.node.cluster.Standing()))
 	case st.Member(r.node.cfg.Name) == nil:
 		lines = append(lines, "is not a member yet")
 	case st.Member(r.node.cfg.Name).GetState() == clusterpb.MemberState_JOINING:
@@ -82,6 +84,9 @@ func (r *readiness) refusesWrites() string {
 	if r.node.cluster.State().Cluster() == nil {
 		return "this node belongs to no cluster yet: run `muster cluster init` or `muster cluster join`"
 	}
+	if err := r.node.cluster.Standing(); err != nil {
+		return err.Error()
+	}
 	if r.node.cluster.Drains() {
 		return r.drained()
 	}
@@ -91,6 +96,15 @@ func (r *readiness) refusesWrites() string {
 // drained is what a drained node says.
 func (r *readiness) drained() string {
 	return fmt.Sprintf("is draining: stop it, or end the drain with `muster cluster undrain %s`", r.node.cfg.Name)
+}
+
+// dismissed says that this node was removed, and what brings its machine back.
+func dismissed(err error) string {
+	var e *cluster.DismissedError
+	if errors.As(err, &e) {
+		return e.Error() + "; it takes no part any more. Next: " + e.Next()
+	}
+	return err.Error()
 }
 
 // err is nil when the node is ready.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/alecthomas/units"
@@ -38,8 +39,8 @@ func serverFlags() []cli.Flag {
 		&cli.StringFlag{Name: "log.level", Value: "info", Usage: "debug, info, warn or error"},
 		&cli.StringFlag{Name: "log.format", Value: "logfmt", Usage: "logfmt or json"},
 		&cli.BoolFlag{Name: "init", Usage: "create the cluster at the first start; harmless when the node already belongs to one"},
-		&cli.StringFlag{Name: "join", Usage: "join through this member, HOST:PORT, at the first start; harmless afterwards"},
-		&cli.StringFlag{Name: "join-token-file", Usage: "file with the token for --join"},
+		&cli.StringFlag{Name: "join", Usage: "join through this member, HOST:PORT, at the first start; afterwards where one may be found when all addresses have changed"},
+		&cli.StringFlag{Name: "join-token-file", Usage: "file with the token for the first start with --join"},
 	}
 	for _, f := range flags {
 		fromEnvironment(f)
@@ -114,10 +115,17 @@ func serverConfig(c *cli.Context, std stdio) (nodeConfig, error) {
 	switch {
 	case cfg.Join != "" && cfg.Init:
 		return cfg, errors.New("--init and --join: want one of them")
-	case cfg.Join != "" && cfg.JoinTokenFile == "":
-		return cfg, errors.New("--join wants --join-token-file")
+	case cfg.Join != "" && cfg.JoinTokenFile == "" && !belongs(cfg.DataDir):
+		return cfg, errors.New("--join wants --join-token-file where this node belongs to no cluster yet")
 	}
 	return cfg, cfg.StoreTLS.validate()
+}
+
+// belongs says whether a node with a certificate of a cluster has this data
+// directory.
+func belongs(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, "pki", "node.pem"))
+	return err == nil
 }
 
 func bytesOf(c *cli.Context, flag string) (int64, error) {
