@@ -122,8 +122,8 @@ func consistency(ctx context.Context, o options) error {
 		if err != nil {
 			return fmt.Errorf("seed %d: %w", seed, err)
 		}
-		fmt.Printf("consistency: seed %d, %d nodes, %v: %d calls, %d of unknown outcome, %d not done; %s\n",
-			seed, nodes, o.duration, r.Calls, r.Unknown, r.Undone, verdict(r.Findings))
+		fmt.Printf("consistency: seed %d, %d nodes, %v: %d faults, %d elections, %d messages held up; %d calls, %d of unknown outcome, %d not done; %s\n",
+			seed, nodes, o.duration, r.Faults, r.Elections, r.Held, r.Calls, r.Unknown, r.Undone, verdict(r.Findings))
 		failed = append(failed, findings(fmt.Sprintf("seed %d: ", seed), r.Findings))
 	}
 	return errors.Join(failed...)

@@ -25,6 +25,7 @@ type Wires struct {
 	conns   map[*cable]bool
 	proxies []net.Listener
 	closed  bool
+	held    int
 	running sync.WaitGroup
 }
 
@@ -155,10 +156,20 @@ func (w *Wires) carry(to io.Writer, from io.Reader, along wire) {
 func (w *Wires) await(along wire) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.cut[along] {
+		w.held++
+	}
 	for w.cut[along] && !w.closed {
 		w.healed.Wait()
 	}
 	return !w.closed
+}
+
+// Held is how many times something that was sent had to wait at a cut.
+func (w *Wires) Held() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.held
 }
 
 func (c *cable) close() {

@@ -176,11 +176,12 @@ type status struct {
 	Leader   string
 	Revision uint64
 	Problems []string
-	Nodes    []struct {
-		Name, Role, State string
-		Applied           uint64
-		LastContactMS     int64 `json:"last_contact_ms"`
-	}
+	Nodes    []nodeStatus
+}
+
+type nodeStatus struct {
+	Name, State string
+	Applied     uint64
 }
 
 // status asks the node itself, without waiting for a leader.

@@ -31,6 +31,9 @@ type Config struct {
 // Report is what came of a run.
 type Report struct {
 	Calls, Unknown, Undone int
+	// Faults that were made, Held messages at cuts, Elections that were won: a
+	// run without them has shown nothing.
+	Faults, Held, Elections int
 	// Findings are what must not be, a line each.
 	Findings []string
 }
@@ -81,7 +84,9 @@ func Consistency(ctx context.Context, c Config) (Report, error) {
 	if err := readAll(ctx, f, h); err != nil {
 		return Report{}, err
 	}
-	return judge(ctx, c, f, h)
+	r, err := judge(ctx, c, f, h)
+	r.Faults, r.Held = bad.done, f.Wires.Held()
+	return r, err
 }
 
 func prepend(first any, rest []any) []any { return append([]any{first}, rest...) }
@@ -121,10 +126,11 @@ func judge(ctx context.Context, c Config, f *fleet.Fleet, h *History) (Report, e
 	if err != nil {
 		return r, err
 	}
-	logs, err := logsAgree(c.Dir)
+	logs, elections, err := logsAgree(c.Dir)
 	if err != nil {
 		return r, err
 	}
+	r.Elections = elections
 	r.Findings = append(r.Findings, append(left, logs...)...)
 	return r, nil
 }

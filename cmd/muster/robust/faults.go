@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,6 +20,7 @@ type faults struct {
 	// reach is told who there is.
 	reach func([]*fleet.Node)
 	say   func(format string, args ...any)
+	done  int // how many have happened
 }
 
 // fault is one way for a cluster to suffer. Its weight says how often it comes.
@@ -37,6 +39,7 @@ var allFaults = []fault{
 	{"one pair", 2, (*faults).pair},
 	{"transfer", 3, (*faults).transfer},
 	{"members", 3, (*faults).members},
+	{"drain", 1, (*faults).drain},
 	{"kill a majority", 1, (*faults).killMajority},
 }
 
@@ -55,6 +58,7 @@ func (f *faults) run(ctx context.Context) {
 			}
 			// What has begun is brought to its end: half a change of members is
 			// another fault than the one that was meant.
+			f.done++
 			if err := k.do(f, ctx); err != nil && ctx.Err() == nil {
 				f.say("%s: %v", k.name, err)
 			}
@@ -186,18 +190,31 @@ func (f *faults) heal(ctx context.Context, what string) {
 	f.say("%s for %v", what, d.Round(time.Millisecond))
 }
 
-// transfer hands leadership over; only the leader can, and may not find anybody.
+// transfer hands leadership over, by whichever node is asked; there may be
+// nobody to take it.
 func (f *faults) transfer(ctx context.Context) error {
-	l := leaderOf(ctx, f.fleet)
-	if l == nil {
-		return nil
-	}
-	f.say("transfer leadership from %s", l.Name)
-	_, err := l.CLI(ctx, "cluster", "transfer-leader")
+	n := f.someNode()
+	f.say("transfer leadership, asked of %s", n.Name)
+	_, err := n.CLI(ctx, "cluster", "transfer-leader")
 	return err
 }
 
-// members adds a node, or takes one away for good that was killed before.
+// drain lets a node hand over what it leads, and takes that back.
+func (f *faults) drain(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
+	n, asked := f.victim(ctx), f.someNode()
+	f.say("drain and undrain %s", n.Name)
+	if _, err := asked.CLI(ctx, "cluster", "drain", n.Name); err != nil {
+		return err
+	}
+	f.rest(ctx, 0, time.Second)
+	_, err := f.someNode().CLI(ctx, "cluster", "undrain", n.Name)
+	return err
+}
+
+// members adds a node, or takes one away for good: in good order while it runs,
+// or by force after it was killed.
 func (f *faults) members(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
@@ -221,7 +238,22 @@ func (f *faults) add(ctx context.Context) error {
 	return nil
 }
 
-func (f *faults) remove(ctx context.Context) error { return f.removeNode(ctx, f.victim(ctx)) }
+func (f *faults) remove(ctx context.Context) error {
+	n := f.victim(ctx)
+	if f.rng.IntN(2) == 0 {
+		return f.removeNode(ctx, n)
+	}
+	asked := f.someNode()
+	for asked == n {
+		asked = f.someNode()
+	}
+	f.say("remove %s", n.Name)
+	if _, err := asked.CLI(ctx, "cluster", "remove", n.Name, "--timeout", "30s"); err != nil {
+		return errors.Join(err, f.removeNode(ctx, n))
+	}
+	f.reach(slices.DeleteFunc(slices.Clone(f.fleet.Nodes), func(m *fleet.Node) bool { return m == n }))
+	return f.fleet.Drop(n)
+}
 
 func (f *faults) removeNode(ctx context.Context, n *fleet.Node) error {
 	f.say("kill %s and remove it", n.Name)
@@ -252,5 +284,28 @@ func (f *faults) end(ctx context.Context) error {
 			errs = append(errs, n.Start(ctx))
 		}
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, f.undrainAll(ctx))...)
+}
+
+// undrainAll ends drains whose end was cut short by another fault.
+func (f *faults) undrainAll(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for _, n := range f.fleet.Nodes {
+		for {
+			st, err := newClient(n).status(ctx)
+			if i := slices.IndexFunc(st.Nodes, func(m nodeStatus) bool { return m.Name == n.Name }); err == nil && i >= 0 {
+				if st.Nodes[i].State != "draining" {
+					break
+				}
+				_, err = n.CLI(ctx, "cluster", "undrain", n.Name)
+			}
+			select {
+			case <-ctx.Done():
+				return fmt.Errorf("undrain %s: %w", n.Name, err)
+			case <-time.After(200 * time.Millisecond):
+			}
+		}
+	}
+	return nil
 }

@@ -102,19 +102,19 @@ var troubles = []string{
 }
 
 // logsAgree looks through the logs of all nodes, those that are gone included:
-// at most one of them won each term, and none had trouble.
-func logsAgree(dir string) ([]string, error) {
+// at most one of them won each term, and none had trouble. It says how many
+// terms were won.
+func logsAgree(dir string) (found []string, terms int, err error) {
 	files, err := filepath.Glob(filepath.Join(dir, "*.log"))
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	var found []string
 	winner := map[string]string{}
 	for _, file := range files {
 		node := strings.TrimSuffix(filepath.Base(file), ".log")
 		lines, err := readLines(file)
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		for _, line := range lines {
 			if m := electionWon.FindStringSubmatch(line); m != nil {
@@ -131,9 +131,9 @@ func logsAgree(dir string) ([]string, error) {
 		}
 	}
 	if len(winner) == 0 {
-		return nil, fmt.Errorf("no election was won in the logs of %s: what is looked for is not what Raft logs", dir)
+		return nil, 0, fmt.Errorf("no election was won in the logs of %s: what is looked for is not what Raft logs", dir)
 	}
-	return found, nil
+	return found, len(winner), nil
 }
 
 func readLines(file string) ([]string, error) {

@@ -18,8 +18,9 @@ type WritesReport struct {
 }
 
 // Writes lets a writer write to each node while nodes are killed at any moment,
-// coordinators and replicas alike, one or two at a time, for so many rounds.
-// Every acknowledged sample must be found afterwards, on every node.
+// coordinators and replicas alike, one or two at a time, for so many rounds; now
+// and then another is frozen or cut off meanwhile. Every acknowledged sample must
+// be found afterwards, on every node.
 func Writes(ctx context.Context, c Config, rounds int) (WritesReport, error) {
 	var r WritesReport
 	f, err := c.start(ctx)
@@ -62,11 +63,28 @@ func killSome(ctx context.Context, f *fleet.Fleet, rng *rand.Rand) (int, error) 
 	}
 	pause(2 * time.Second)
 	order := rng.Perm(len(f.Nodes))[:1+rng.IntN(min(2, len(f.Nodes)-1))]
+	other := f.Nodes[rng.IntN(len(f.Nodes))]
+	mend := func() {}
+	switch rng.IntN(4) {
+	case 0:
+		other.Freeze()
+		mend = other.Thaw
+	case 1:
+		for _, n := range f.Nodes {
+			if n != other {
+				f.Wires.Cut(n.Name, other.Name)
+				f.Wires.Cut(other.Name, n.Name)
+			}
+		}
+		broken := rng.IntN(2) == 0
+		mend = func() { f.Wires.Heal(broken) }
+	}
 	for _, i := range order {
 		f.Nodes[i].Kill()
 		pause(500 * time.Millisecond)
 	}
 	pause(3 * time.Second)
+	mend()
 	var errs []error
 	for _, i := range order {
 		errs = append(errs, f.Nodes[i].Start(ctx))
