@@ -144,7 +144,7 @@ func (s stdio) simulation(in simulate.Input, results []simulate.Result) {
 	s.table([]string{"PLACED BY", "REPLICA SETS", "LEAST", "MOST", "LEAST AFTER", "MOST AFTER"}, rows)
 	s.simulatedSteps(in, results)
 	s.simulatedLosses(in, results)
-	s.simulatedBars(in, results[0])
+	s.simulatedBars(results[0])
 }
 
 func (s stdio) simulatedSteps(in simulate.Input, results []simulate.Result) {
@@ -200,7 +200,7 @@ func tried(l simulate.Loss) string {
 // barNodes is how many nodes get a bar each in a terminal.
 const barNodes = 40
 
-func (s stdio) simulatedBars(in simulate.Input, r simulate.Result) {
+func (s stdio) simulatedBars(r simulate.Result) {
 	if len(r.Before) > barNodes {
 		return
 	}
