@@ -16,7 +16,7 @@ func ringCommand(std stdio) *cli.Command {
 		Name:  "ring",
 		Usage: "which nodes keep which tenants",
 		Subcommands: []*cli.Command{
-			ringList(std), ringShow(std), ringPut(std, true), ringPut(std, false), ringDelete(std), ringRebalance(std), ringSimulate(std),
+			ringList(std), ringShow(std), ringPut(std, true), ringPut(std, false), ringDelete(std), ringRebalance(std), ringSimulate(std), ringImport(std),
 		},
 	}
 }
