@@ -2,6 +2,8 @@ package admin
 
 import (
 	"context"
+	"crypto/rand"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -21,6 +23,9 @@ type Node interface {
 	Leader() (string, bool)
 	Init(ctx context.Context, r cluster.InitRequest) (*cluster.InitResult, error)
 	Join(ctx context.Context, r cluster.JoinRequest) error
+	// CheckInit and CheckJoin are their dry runs.
+	CheckInit(r cluster.InitRequest) (*cluster.InitResult, error)
+	CheckJoin(ctx context.Context, r cluster.JoinRequest) error
 	// Rehearse says what Propose would answer, and changes nothing.
 	Rehearse(ctx context.Context, cmd *clusterpb.Command) (*clusterpb.ProposeResponse, error)
 	// HandLeadership has the leader hand over, and says to whom.
@@ -47,12 +52,17 @@ type api struct {
 	node Node
 	cfg  Config
 	log  *slog.Logger
+	mux  *http.ServeMux
+	// key is this process' own, for secrets that a repeated request shall show
+	// once more.
+	key []byte
 }
 
 // New returns the admin API's handler, with routes under /api/v1. It checks no
 // credential: Authorize does, before it.
 func New(node Node, cfg Config) http.Handler {
-	a := &api{node: node, cfg: cfg, log: cfg.Log}
+	a := &api{node: node, cfg: cfg, log: cfg.Log, mux: http.NewServeMux(), key: make([]byte, 32)}
+	_, _ = rand.Read(a.key) // never fails
 	for _, d := range []struct {
 		field *time.Duration
 		value time.Duration
@@ -68,12 +78,55 @@ func New(node Node, cfg Config) http.Handler {
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
 	}
-	mux := http.NewServeMux()
 	for pattern, h := range a.routes() {
-		mux.Handle(pattern, h)
+		a.mux.Handle(pattern, h)
 	}
-	return mux
+	return a
 }
+
+// ServeHTTP answers with JSON also where there is no such route.
+func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h, pattern := a.mux.Handler(r)
+	if pattern == "" {
+		a.strayed(w, r, h)
+		return
+	}
+	if err := checkParameters(pattern, r); err != nil {
+		a.fail(w, r, err)
+		return
+	}
+	a.mux.ServeHTTP(w, r)
+}
+
+// strayed tells a wrong path from a wrong method, as the mux does.
+func (a *api) strayed(w http.ResponseWriter, r *http.Request, mux http.Handler) {
+	var said verdict
+	mux.ServeHTTP(&said, r)
+	if said.code == http.StatusMethodNotAllowed {
+		allow := said.Header().Get("Allow")
+		w.Header().Set("Allow", allow)
+		a.fail(w, r, &problem{code: said.code, Message: fmt.Sprintf("%s has no %s, but %s", r.URL.Path, r.Method, allow)})
+		return
+	}
+	p := notFound("this version has nothing at %s", cut(r.URL.Path))
+	p.Next = "GET /api/v1/openapi.json lists what there is"
+	a.fail(w, r, p)
+}
+
+// verdict keeps the status and headers of an answer.
+type verdict struct {
+	header http.Header
+	code   int
+}
+
+func (v *verdict) Header() http.Header {
+	if v.header == nil {
+		v.header = http.Header{}
+	}
+	return v.header
+}
+func (v *verdict) WriteHeader(code int)        { v.code = code }
+func (v *verdict) Write(b []byte) (int, error) { return len(b), nil }
 
 // routes is the whole API.
 func (a *api) routes() map[string]http.Handler {
@@ -89,6 +142,7 @@ func (a *api) routes() map[string]http.Handler {
 		"POST /api/v1/cluster/init":                   http.HandlerFunc(a.init),
 		"POST /api/v1/cluster/join":                   http.HandlerFunc(a.join),
 		"POST /api/v1/cluster/leader":                 http.HandlerFunc(a.transfer),
+		"GET /api/v1/openapi.json":                    http.HandlerFunc(a.openAPIDocument),
 
 		"GET /api/v1/tenants":                      a.read(a.tenants),
 		"GET /api/v1/tenants/{id}":                 a.read(a.tenant),

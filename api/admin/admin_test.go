@@ -40,8 +40,11 @@ func TestWithoutAClusterOnlyInitAndJoin(t *testing.T) {
 	b.refused("POST", "/cluster/init", `{"tenant_auth":"password"}`, 400, "tenant_auth")
 	b.refused("POST", "/cluster/init", `{"replication_factor":9}`, 400, "replication_factor")
 	b.refused("POST", "/cluster/init", `{"replicas":3}`, 400, "replicas")
-	b.refused("POST", "/cluster/init?dry_run=true", `{}`, 400, "dry_run")
-	b.refused("POST", "/cluster/join?dry_run=true", `{"token":"x","address":"127.0.0.1:1"}`, 400, "dry_run")
+	b.refused("POST", "/cluster/init", `{}`, 400, "If-Match", "If-Match", `"1"`)
+	b.refused("POST", "/cluster/init?dry_run=true", `{"replication_factor":9}`, 400, "replication_factor")
+	b.refused("POST", "/cluster/join?dry_run=true", `{"token":"x","address":"127.0.0.1:1"}`, 400, "token")
+	b.call("POST", "/cluster/init?dry_run=true", `{"name":"prod"}`, 200)
+	b.refused("GET", "/tenants", "", 503, "") // that was a dry run
 
 	r := b.call("POST", "/cluster/init", `{"name":"prod","replication_factor":1,"tenant_auth":"header","tenant_label":"team","join_tokens":3}`, 200)
 	if got := r.keys(); !slices.Equal(got, []string{"cluster", "id", "join_tokens", "node"}) {
@@ -126,15 +129,15 @@ func TestTenants(t *testing.T) {
 		"state":                         `{"state":"deleted"}`,
 		"id":                            `{"id":"b"}`,
 		"retentoin":                     `{"retentoin":"1d"}`,
-		"limit":                         `{"limits":{"limit":1}}`,
-		"":                              `{"state":"active"} {}`,
+		"limits.limit":                  `{"limits":{"limit":1}}`,
+		"body":                          `{"state":"active"} {}`,
 	} {
 		b.refused("PUT", "/tenants/a", body, 400, field)
 	}
-	b.refused("PUT", "/tenants/a", `[]`, 400, "")
-	b.refused("PUT", "/tenants/a", `{`, 400, "")
+	b.refused("PUT", "/tenants/a", `[]`, 400, "body")
+	b.refused("PUT", "/tenants/a", `{`, 400, "body")
 	b.refused("PUT", "/tenants/-a", `{}`, 400, "id")
-	b.refused("PUT", "/tenants/a", strings.Repeat(" ", maxBody+1), 413, "")
+	b.refused("PUT", "/tenants/a", strings.Repeat(" ", maxBody+1), 400, "body")
 
 	b.call("PUT", "/tenants/a", `{"state":"suspended"}`, 200)
 	var tenant tenantObject

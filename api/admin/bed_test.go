@@ -43,7 +43,11 @@ type bed struct {
 	door   *door.Door
 	socket *http.Client
 	close  func()
+	api    atomic.Pointer[http.Handler] // in place of the node's own
 }
+
+// swap has the socket answered by another API; it returns the one before.
+func (b *bed) swap(api http.Handler) http.Handler { return *b.api.Swap(&api) }
 
 func newNode(t *testing.T, name string) *bed {
 	t.Helper()
@@ -97,10 +101,11 @@ func (b *bed) stop() {
 
 func (b *bed) handler() http.Handler {
 	api := New(b.node, Config{Name: b.name, ReadTimeout: 2 * time.Second, ChangeTimeout: 4 * time.Second})
+	b.api.CompareAndSwap(nil, &api)
 	mux := http.NewServeMux()
-	mux.Handle("/api/v1/", api)
+	mux.HandleFunc("/api/v1/", func(w http.ResponseWriter, r *http.Request) { (*b.api.Load()).ServeHTTP(w, r) })
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "up 1\n") })
-	return Authorize(b.node.State, mux)
+	return Authorize(b.node.State, Straight(mux))
 }
 
 func (b *bed) serveSocket() (stop func()) {
@@ -136,6 +141,7 @@ type reply struct {
 	code   int
 	header http.Header
 	text   string
+	whole  string // with the white space around it
 }
 
 // as decodes the answer into v.
@@ -181,7 +187,7 @@ func ask(t *testing.T, client *http.Client, url, method, body string, header ...
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
 	ok(t, err)
-	return reply{t, resp.StatusCode, resp.Header, string(bytes.TrimSpace(text))}
+	return reply{t, resp.StatusCode, resp.Header, string(bytes.TrimSpace(text)), string(text)}
 }
 
 // https serves the operator door with TLS and returns its address and a client.

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,35 +16,49 @@ import (
 const maxBody = 4 << 20
 
 // decode reads the request's JSON object into v. An empty body is an empty
-// object; a field that v does not have is an error that names it.
+// object. What v has no field for, what stands there twice and what is of
+// another type is an error that names the field by its whole path.
 func decode(r *http.Request, v any) error {
-	dec := json.NewDecoder(r.Body)
-	dec.DisallowUnknownFields()
-	err := dec.Decode(v)
-	if errors.Is(err, io.EOF) {
+	raw, err := io.ReadAll(r.Body)
+	if err != nil {
+		return bodyError(err)
+	}
+	if len(bytes.TrimSpace(raw)) == 0 {
 		return nil
 	}
-	if err == nil {
-		if _, end := dec.Token(); !errors.Is(end, io.EOF) {
-			return bad("", "the body goes on after its JSON object")
-		}
-		return nil
+	if err := checkShape(raw, v); err != nil {
+		return err
 	}
+	err = json.Unmarshal(raw, v)
 	var kind *json.UnmarshalTypeError
-	var size *http.MaxBytesError
 	switch {
+	case err == nil:
+		return nil
 	case errors.As(err, &kind):
-		// An embedded object has no name in the JSON.
-		field := strings.TrimPrefix(strings.TrimPrefix(kind.Field, "specObject."), "history.")
+		field := visible(kind.Field)
 		return bad(field, "%s: a %s where %s is wanted", fieldName(field), kind.Value, wanted(kind))
-	case errors.As(err, &size):
-		return &problem{code: http.StatusRequestEntityTooLarge, Message: fmt.Sprintf("the body has more than %d bytes", size.Limit)}
+	default:
+		return bad("body", "the body is not a JSON object: %v", err)
 	}
-	if field, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
-		field = strings.Trim(field, `"`)
-		return bad(field, "unknown field %q", field)
+}
+
+func bodyError(err error) error {
+	if size := (*http.MaxBytesError)(nil); errors.As(err, &size) {
+		return bad("body", "the body has more than %d bytes", size.Limit)
 	}
-	return bad("", "the body is not a JSON object: %v", err)
+	return fmt.Errorf("read the body: %w", err)
+}
+
+// visible is the path of a field without the embedded objects, which have no
+// name in the JSON.
+func visible(path string) string {
+	var parts []string
+	for part := range strings.SplitSeq(path, ".") {
+		if part != "specObject" && part != "history" {
+			parts = append(parts, part)
+		}
+	}
+	return strings.Join(parts, ".")
 }
 
 func fieldName(field string) string {
@@ -106,8 +121,17 @@ func (s *span) milliseconds(field string) (*int64, error) {
 	}
 	d, err := model.ParseDuration(string(*s))
 	if err != nil {
-		return nil, bad(field, "%s %q: want a duration such as 15d, 2h or 30m; it is never negative", field, string(*s))
+		return nil, bad(field, "%s %q: want a duration such as 15d, 2h or 30m; it is never negative", field, cut(string(*s)))
 	}
 	ms := int64(d) / 1e6
 	return &ms, nil
+}
+
+// cut shortens what somebody sent for an error.
+func cut(s string) string {
+	const most = 80
+	if len(s) > most {
+		return s[:most] + "…"
+	}
+	return s
 }

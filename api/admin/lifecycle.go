@@ -2,7 +2,7 @@ package admin
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"time"
@@ -27,14 +27,6 @@ type initRequest struct {
 // maxJoinTokens bounds how many join tokens an init makes.
 const maxJoinTokens = 100
 
-// noDryRun refuses to rehearse what would then be done in earnest.
-func noDryRun(r *http.Request) error {
-	if dry, err := isDryRun(r); err != nil || !dry {
-		return err
-	}
-	return bad("dry_run", "this has no dry run")
-}
-
 // init creates a cluster of this node. It works where there is none.
 func (a *api) init(w http.ResponseWriter, r *http.Request) {
 	req, err := a.initRequest(w, r)
@@ -44,7 +36,13 @@ func (a *api) init(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), a.cfg.ChangeTimeout)
 	defer cancel()
-	res, err := a.node.Init(ctx, req)
+	dry, _ := isDryRun(r) // initRequest has looked at it
+	var res *cluster.InitResult
+	if dry {
+		res, err = a.node.CheckInit(req)
+	} else {
+		res, err = a.node.Init(ctx, req)
+	}
 	if err != nil {
 		a.fail(w, r, err)
 		return
@@ -54,13 +52,17 @@ func (a *api) init(w http.ResponseWriter, r *http.Request) {
 		ID         string   `json:"id"`
 		Node       string   `json:"node"`
 		JoinTokens []string `json:"join_tokens"`
-	}{res.Name, res.ID, res.Node, append([]string{}, res.JoinTokens...)})
+		DryRun     bool     `json:"dry_run,omitempty"`
+	}{res.Name, res.ID, res.Node, append([]string{}, res.JoinTokens...), dry})
 }
 
 func (a *api) initRequest(w http.ResponseWriter, r *http.Request) (cluster.InitRequest, error) {
 	var o initRequest
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-	if err := errors.Join(noDryRun(r), decode(r, &o)); err != nil {
+	if _, err := isDryRun(r); err != nil {
+		return cluster.InitRequest{}, err
+	}
+	if err := decode(r, &o); err != nil {
 		return cluster.InitRequest{}, err
 	}
 	if o.JoinTokens < 0 || o.JoinTokens > maxJoinTokens {
@@ -99,7 +101,10 @@ func (a *api) join(w http.ResponseWriter, r *http.Request) {
 		Weight  uint32 `json:"weight"`
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-	err := errors.Join(noDryRun(r), decode(r, &o))
+	dry, err := isDryRun(r)
+	if err == nil {
+		err = decode(r, &o)
+	}
 	switch {
 	case err != nil:
 	case o.Token == "":
@@ -113,7 +118,11 @@ func (a *api) join(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), a.cfg.JoinTimeout)
 	defer cancel()
-	if err := a.node.Join(ctx, cluster.JoinRequest{Token: o.Token, Address: o.Address, Replace: o.Replace, Weight: o.Weight}); err != nil {
+	join := a.node.Join
+	if dry {
+		join = a.node.CheckJoin
+	}
+	if err := join(ctx, cluster.JoinRequest{Token: o.Token, Address: o.Address, Replace: o.Replace, Weight: o.Weight}); err != nil {
 		a.fail(w, r, err)
 		return
 	}
@@ -122,7 +131,8 @@ func (a *api) join(w http.ResponseWriter, r *http.Request) {
 		Cluster string `json:"cluster"`
 		ID      string `json:"id"`
 		Node    string `json:"node"`
-	}{st.Cluster().GetName(), st.Cluster().GetId(), a.cfg.Name})
+		DryRun  bool   `json:"dry_run,omitempty"`
+	}{st.Cluster().GetName(), st.Cluster().GetId(), a.cfg.Name, dry})
 }
 
 // transfer hands leadership to the named voter, or to one of the leader's
@@ -168,12 +178,41 @@ func (a *api) rebalance(w http.ResponseWriter, r *http.Request) {
 		a.plan(w, r)
 		return
 	}
-	err = a.node.Rebalance(r.Context(), r.PathValue("name"))
+	err = a.ringIsAt(r)
+	if err == nil {
+		err = a.node.Rebalance(r.Context(), r.PathValue("name"))
+	}
 	if err != nil {
 		a.fail(w, r, err)
 		return
 	}
 	send(w, http.StatusOK, a.outcome(r.Context()))
+}
+
+// ringIsAt wants the ring to have the version that the request expects, when
+// the moving begins.
+func (a *api) ringIsAt(r *http.Request) error {
+	var want clusterpb.Command
+	if err := address(r, &want); err != nil || want.ExpectedVersion == nil {
+		return err
+	}
+	st, err := a.stateFor(r)
+	if err != nil {
+		return err
+	}
+	ring, err := findRing(st, r.PathValue("name"))
+	if err != nil {
+		return err
+	}
+	o := ringOf(ring)
+	if uint64(want.GetExpectedVersion()) == o.version {
+		return nil
+	}
+	return &problem{
+		code: http.StatusPreconditionFailed, Field: "version", Current: o.body, version: o.version,
+		Message: fmt.Sprintf("conflict: %s is at version %d (changed by %s). Re-read: `muster ring show %s`",
+			ring.Spec.GetName(), o.version, ring.Spec.GetChangedBy(), ring.Spec.GetName()),
+	}
 }
 
 // appliedWait is how long an answer waits for the live nodes to apply it, and

@@ -18,6 +18,7 @@ import (
 type problem struct {
 	code    int
 	version uint64 // of Current
+	unknown bool   // whether the change was made
 
 	Message string   `json:"error"`
 	Field   string   `json:"field,omitempty"`
@@ -27,6 +28,9 @@ type problem struct {
 	Since   string   `json:"since,omitempty"`   // RFC 3339: since when there is none
 	Next    string   `json:"next,omitempty"`    // what to do
 	Current any      `json:"current,omitempty"` // 412: the object as it is
+	// RequestID is what to repeat the request with, where nobody knows what
+	// became of it.
+	RequestID string `json:"request_id,omitempty"`
 }
 
 func (p *problem) Error() string { return p.Message }
@@ -128,7 +132,10 @@ func refusal(r *clusterpb.Refusal) *problem {
 	case clusterpb.Refusal_NO_LEADER, clusterpb.Refusal_UNKNOWN_OUTCOME:
 		code = http.StatusServiceUnavailable
 	}
-	return &problem{code: code, Message: r.GetMessage(), Field: r.GetField()}
+	return &problem{
+		code: code, Message: r.GetMessage(), Field: r.GetField(),
+		unknown: r.GetKind() == clusterpb.Refusal_UNKNOWN_OUTCOME,
+	}
 }
 
 // fail answers with what went wrong.

@@ -109,7 +109,14 @@ func tenantState(s clusterpb.TenantState) string {
 }
 
 func (a *api) tenant(r *http.Request, st *cluster.State) (object, error) {
+	if id := r.PathValue("id"); !cluster.ValidTenantID(id) {
+		return object{}, badTenant("id", id)
+	}
 	return showTenant(r.PathValue("id"))(st)
+}
+
+func badTenant(field, id string) error {
+	return bad(field, "%q is no tenant's id: want letters, digits and ._:@=+-, at most 128, beginning with a letter or a digit", cut(id))
 }
 
 func showTenant(id string) func(*cluster.State) (object, error) {
@@ -135,16 +142,20 @@ func (a *api) tenants(r *http.Request, st *cluster.State) (object, error) {
 	if v := r.URL.Query().Get("limit"); v != "" {
 		n, err := strconv.Atoi(v)
 		if err != nil || n < 1 || n > maxTenantsPerPage {
-			return object{}, bad("limit", "limit %q: want 1 to %d", v, maxTenantsPerPage)
+			return object{}, bad("limit", "limit %q: want 1 to %d", cut(v), maxTenantsPerPage)
 		}
 		limit = n
+	}
+	after := r.URL.Query().Get("after")
+	if after != "" && !cluster.ValidTenantID(after) {
+		return object{}, badTenant("after", after)
 	}
 	page := struct {
 		Tenants []any  `json:"tenants"`
 		Next    string `json:"next,omitempty"`
 	}{Tenants: []any{}}
 	last := ""
-	st.WalkTenants(r.URL.Query().Get("after"), func(t *clusterpb.Tenant) bool {
+	st.WalkTenants(after, func(t *clusterpb.Tenant) bool {
 		if len(page.Tenants) == limit {
 			page.Next = last
 			return false
@@ -217,7 +228,7 @@ func (a *api) createTenantToken(r *http.Request) (change, error) {
 	if err := decode(r, &struct{}{}); err != nil {
 		return change{}, err
 	}
-	token, err := pki.NewTenantToken()
+	token, err := pki.TokenFrom(pki.Fingerprint{}, a.secrets(r))
 	if err != nil {
 		return change{}, err
 	}
@@ -226,6 +237,7 @@ func (a *api) createTenantToken(r *http.Request) (change, error) {
 			Tenant: id, Token: &clusterpb.TenantToken{Id: token.ID, Hash: token.Hash()},
 		}}},
 		present: showTenant(id),
+		made:    func(st *cluster.State) bool { return st.TenantByToken(token.Hash()) != nil },
 		body: func(out outcome) any {
 			return struct {
 				ID     string `json:"id"`

@@ -73,7 +73,7 @@ func (a *api) createToken(r *http.Request) (change, error) {
 	if err := decode(r, &o); err != nil {
 		return change{}, err
 	}
-	token, err := a.newToken()
+	token, err := a.newToken(r)
 	if err != nil {
 		return change{}, err
 	}
@@ -97,6 +97,7 @@ func (a *api) createToken(r *http.Request) (change, error) {
 	}
 	return change{
 		command: &clusterpb.Command{Change: &clusterpb.Command_CreateToken{CreateToken: &clusterpb.CreateToken{Token: t}}},
+		made:    func(st *cluster.State) bool { return st.TokenByHash(t.GetHash()) != nil },
 		body: func(out outcome) any {
 			return struct {
 				ID      string `json:"id"`
@@ -111,7 +112,7 @@ func (a *api) createToken(r *http.Request) (change, error) {
 
 // newToken makes a token that names the cluster's CA, so that its bearer knows
 // whom to show it.
-func (a *api) newToken() (pki.Token, error) {
+func (a *api) newToken(r *http.Request) (pki.Token, error) {
 	c := a.node.State().Cluster()
 	if c == nil {
 		return pki.Token{}, cluster.ErrNoCluster
@@ -120,7 +121,7 @@ func (a *api) newToken() (pki.Token, error) {
 	if err != nil {
 		return pki.Token{}, err
 	}
-	return pki.NewToken(bundle.Fingerprint())
+	return pki.TokenFrom(bundle.Fingerprint(), a.secrets(r))
 }
 
 func (a *api) revokeToken(r *http.Request) (change, error) {

@@ -4,8 +4,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
-	"encoding/base32"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -56,20 +54,7 @@ func NewToken(ca Fingerprint) (Token, error) {
 // NewTenantToken makes a token for a tenant.
 func NewTenantToken() (Token, error) { return newToken(Fingerprint{}) }
 
-func newToken(ca Fingerprint) (Token, error) {
-	id, secret := make([]byte, idBytes), make([]byte, secretBytes)
-	for _, b := range [][]byte{id, secret} {
-		if _, err := rand.Read(b); err != nil {
-			return Token{}, fmt.Errorf("make token: %w", err)
-		}
-	}
-	text := base64.RawURLEncoding.EncodeToString(secret)
-	return Token{
-		ID:     strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(id)),
-		CA:     ca,
-		secret: &text,
-	}, nil
-}
+func newToken(ca Fingerprint) (Token, error) { return TokenFrom(ca, rand.Reader) }
 
 // ParseToken reads a token; white space around it is dropped. Errors wrap
 // ErrToken, say which part is wrong and do not show it.

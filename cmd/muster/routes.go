@@ -42,7 +42,7 @@ func (n *node) operatorRoutes() http.Handler {
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
-	return admin.Authorize(n.cluster.State, mux)
+	return admin.Authorize(n.cluster.State, admin.Straight(mux))
 }
 
 // query answers over all tenants, or as one of them sees it where ?tenant=
