@@ -62,6 +62,11 @@ func (n *Node) admit(ctx context.Context, r *clusterpb.JoinRequest) (*clusterpb.
 	if refusal, err := n.propose(ctx, cmd); refusal != nil || err != nil {
 		return nil, refusal, err
 	}
+	if cmd.GetAddMember().GetResetControlState() {
+		if err := n.awaitServerGone(ctx, r.GetName()); err != nil {
+			return nil, nil, err
+		}
+	}
 	chain, err := n.certify(ctx, r.GetCsr())
 	if err != nil {
 		return nil, nil, err
@@ -136,6 +141,9 @@ func (n *Node) judgeJoin(r *clusterpb.JoinRequest) (*clusterpb.Command, *cluster
 	if err != nil {
 		return nil, invalid("csr", "%v", err)
 	}
+	if refusal := n.judgeReset(r); refusal != nil {
+		return nil, refusal
+	}
 	for _, m := range st.Members() {
 		if m.GetAddress() == r.GetAddress() && m.GetName() != r.GetName() {
 			return nil, invalid("address", "%s is where %s is: see --advertise-address", quote(r.GetAddress()), m.GetName())
@@ -148,7 +156,7 @@ func (n *Node) judgeJoin(r *clusterpb.JoinRequest) (*clusterpb.Command, *cluster
 				Name: r.GetName(), Address: r.GetAddress(), Zone: r.GetZone(), Weight: r.GetWeight(), KeyHash: req.KeyHash(),
 				HttpAddress: r.GetHttpAddress(), WriteAddress: r.GetWriteAddress(), StoreAddress: r.GetStoreAddress(),
 			},
-			StoreId: r.GetStoreId(), Replace: r.GetReplace(), TokenId: known.GetId(),
+			StoreId: r.GetStoreId(), Replace: r.GetReplace(), TokenId: known.GetId(), ResetControlState: resets(st, r),
 		}},
 	}
 	// What the state would refuse is refused before anybody is dialled.

@@ -121,6 +121,15 @@ func (c *control) Ping(ctx context.Context, _ *clusterpb.PingRequest) (*clusterp
 	}, nil
 }
 
+// Log says how far this node's control state reaches.
+func (c *control) Log(ctx context.Context, _ *clusterpb.LogRequest) (*clusterpb.LogResponse, error) {
+	_, e, err := c.caller(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return c.node.logHere(e), nil
+}
+
 // HandOver keeps the CA's key: this node has a vote or is about to get one. The
 // key proves itself, by the committed certificate that it belongs to. An empty
 // one takes it away again, which is the leader's.

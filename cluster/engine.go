@@ -52,14 +52,17 @@ func (n *Node) startEngine() (*engine, error) {
 }
 
 func (n *Node) runRaft(store *raftStore) (*engine, error) {
+	generation, err := n.generation()
+	if err != nil {
+		return nil, err
+	}
 	e := &engine{
 		store: store,
-		local: serverID(n.cfg.Name, n.cfg.StoreID[:]),
+		local: serverID(n.cfg.Name, n.cfg.StoreID[:], generation),
 		log:   n.log,
 		wire:  newTransport(n.cfg.Door, n.cfg.Name, n.log),
 	}
 	e.ctx, e.end = context.WithCancel(n.ctx)
-	var err error
 	if e.raft, err = raft.NewRaft(n.raftConfig(e.local), n.fsm, store.logs, store.logs, store.snaps, e.wire); err != nil {
 		e.end()
 		return nil, errors.Join(fmt.Errorf("start raft: %w", err), e.wire.Close())

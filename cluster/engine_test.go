@@ -470,7 +470,7 @@ func TestPeersSurviveARestart(t *testing.T) {
 	if _, ok := p.Of("a"); ok {
 		t.Error("a, who is gone, is kept")
 	}
-	if !bytes.Equal([]byte(serverID("a.b", []byte{1, 2})), []byte("a.b/0102")) || nodeOf("a.b/0102") != "a.b" {
+	if !bytes.Equal([]byte(serverID("a.b", []byte{1, 2}, 0)), []byte("a.b/0102")) || nodeOf("a.b/0102") != "a.b" || nodeOf(serverID("a.b", []byte{1, 2}, 7)) != "a.b" {
 		t.Error("a server's id is name/store")
 	}
 }

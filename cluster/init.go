@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -32,6 +33,9 @@ type InitRequest struct {
 	JoinTokens int
 	// TokenLife of these. Default 1h.
 	TokenLife time.Duration
+	// FromSnapshot begins the archive's cluster anew, as its next incarnation:
+	// name, settings, rings, tenants and tokens are its own.
+	FromSnapshot *Archive
 	// Actor and Source are for the events.
 	Actor, Source string
 }
@@ -56,6 +60,9 @@ func (n *Node) Init(ctx context.Context, r InitRequest) (*InitResult, error) {
 	}
 	ctx, cancel := n.bounded(ctx)
 	defer cancel()
+	if r.FromSnapshot != nil {
+		return n.refound(ctx, r)
+	}
 	ca, result, cmd, err := n.prepareInit(r)
 	if err != nil {
 		return nil, err
@@ -105,9 +112,6 @@ func (n *Node) prepareInit(r InitRequest) (*pki.CA, *InitResult, *clusterpb.Comm
 	if r.JoinTokens == 0 {
 		r.JoinTokens = max(int(r.ReplicationFactor)-1, 2)
 	}
-	if r.TokenLife <= 0 {
-		r.TokenLife = joinTokenLife
-	}
 	key, err := n.pki.Key()
 	if err != nil {
 		return nil, nil, nil, fmt.Errorf("this node's key: %w", err)
@@ -123,21 +127,30 @@ func (n *Node) prepareInit(r InitRequest) (*pki.CA, *InitResult, *clusterpb.Comm
 		Member: n.asMember(key.Hash()), StoreId: n.cfg.StoreID[:],
 		Settings: r.Settings, ReplicationFactor: r.ReplicationFactor, Slots: r.Slots,
 	}
-	for range max(r.JoinTokens, 0) {
-		token, err := pki.NewToken(ca.Fingerprint())
-		if err != nil {
-			return nil, nil, nil, err
-		}
-		result.JoinTokens = append(result.JoinTokens, token.Text())
-		init.Tokens = append(init.Tokens, &clusterpb.Token{
-			Id: token.ID, Role: clusterpb.TokenRole_ROLE_NODE, Hash: token.Hash(),
-			ExpiresMs: now.Add(r.TokenLife).UnixMilli(),
-		})
+	if init.Tokens, err = result.addTokens(ca, r, now); err != nil {
+		return nil, nil, nil, err
 	}
 	return ca, result, &clusterpb.Command{
 		Actor: r.Actor, Source: r.Source, TimeMs: now.UnixMilli(),
 		Change: &clusterpb.Command_Init{Init: init},
 	}, nil
+}
+
+// addTokens makes the join tokens, whose texts only the result has.
+func (res *InitResult) addTokens(ca *pki.CA, r InitRequest, now time.Time) ([]*clusterpb.Token, error) {
+	var tokens []*clusterpb.Token
+	for range max(r.JoinTokens, 0) {
+		token, err := pki.NewToken(ca.Fingerprint())
+		if err != nil {
+			return nil, err
+		}
+		res.JoinTokens = append(res.JoinTokens, token.Text())
+		tokens = append(tokens, &clusterpb.Token{
+			Id: token.ID, Role: clusterpb.TokenRole_ROLE_NODE, Hash: token.Hash(),
+			ExpiresMs: now.Add(cmp.Or(r.TokenLife, joinTokenLife)).UnixMilli(),
+		})
+	}
+	return tokens, nil
 }
 
 // asMember is this node as it presents itself.

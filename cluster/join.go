@@ -22,6 +22,9 @@ type JoinRequest struct {
 	Replace bool
 	// Weight of this node; 0: the usual one.
 	Weight uint32
+	// ResetControlState gives up what this node has of an earlier membership of
+	// the same cluster, but for its samples.
+	ResetControlState bool
 }
 
 // Join makes this node a member and returns when it is active. It may be
@@ -44,15 +47,23 @@ func (n *Node) Join(ctx context.Context, r JoinRequest) error {
 func (n *Node) enter(ctx context.Context, r JoinRequest, token pki.Token) error {
 	n.forming.Lock()
 	defer n.forming.Unlock()
+	if c := n.held(); c != nil && r.ResetControlState {
+		return n.rejoin(ctx, r, token)
+	}
 	late := false
 	if creds := n.credentials(); creds != nil && n.engine.Load() != nil && creds.CAs.Has(token.CA) {
 		n.hints.Add(r.Address) // where it belongs it may look for the others
+		if err := n.greet(ctx, r.Address); err != nil {
+			n.log.Debug("greet before joining", "err", err)
+		}
 		if err := n.Standing(); err != nil {
 			return err
 		}
 		if late = time.Now().After(creds.Expires()); !late {
 			return nil
 		}
+	} else if c := n.held(); c != nil {
+		return n.holds(c)
 	} else if err := n.mayForm(); err != nil {
 		return err
 	}
@@ -102,10 +113,14 @@ func (n *Node) askToJoin(ctx context.Context, r JoinRequest, token pki.Token) (*
 		return nil, fmt.Errorf("%s cannot reach the member at %s: %w. Nothing was changed: the address is a member's as `muster cluster status` shows it there, and its --peer.address has to be let through the firewall", n.cfg.Name, r.Address, err)
 	}
 	defer conn.Close()
-	me := n.asMember(nil)
+	me, held, revision := n.asMember(nil), n.held(), uint64(0)
+	if held != nil {
+		revision = n.State().Revision()
+	}
 	answer, err := clusterpb.NewJoinClient(conn).Join(ctx, &clusterpb.JoinRequest{
 		ClusterVersionMin: n.fsm.speaks.oldest, ClusterVersionMax: n.fsm.speaks.newest,
 		Token: token.Text(), Csr: csr, Name: me.GetName(), Address: me.GetAddress(), Zone: me.GetZone(),
+		HeldClusterId: held.GetId(), HeldIncarnation: held.GetIncarnation(), HeldRevision: revision, ResetControlState: r.ResetControlState,
 		StoreId: n.cfg.StoreID[:], Replace: r.Replace, Version: n.cfg.Version, Weight: r.Weight,
 		HttpAddress: me.GetHttpAddress(), WriteAddress: me.GetWriteAddress(), StoreAddress: me.GetStoreAddress(),
 	})
@@ -133,7 +148,7 @@ func (n *Node) keepMembership(answer *clusterpb.JoinResponse, token pki.Token) (
 	if err := os.MkdirAll(n.raftDir(), 0o700); err != nil {
 		return nil, fmt.Errorf("make the raft directory: %w", err)
 	}
-	if err := errors.Join(n.standing.Forget(), n.peers.Follow(answer.GetMembers())); err != nil {
+	if err := errors.Join(n.standing.Forget(), n.keepGeneration(answer.GetMember().GetServer()), n.peers.Follow(answer.GetMembers())); err != nil {
 		return nil, err
 	}
 	if err := n.pki.SaveBundle(bundle); err != nil {
@@ -153,7 +168,7 @@ func (n *Node) awaitActive(ctx context.Context) error {
 	defer context.AfterFunc(n.ctx, cancel)()
 	for {
 		seen := n.fsm.Applied()
-		if m := n.State().Member(n.cfg.Name); m != nil && eligible(m) {
+		if m := n.State().Member(n.cfg.Name); m != nil && eligible(m) && n.fsm.Doubted() == "" {
 			return nil
 		}
 		if err := n.Standing(); err != nil {
