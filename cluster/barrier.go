@@ -97,6 +97,8 @@ func (n *Node) Barrier(ctx context.Context) (uint64, error) {
 			return 0, err
 		case n.Standing() != nil:
 			return 0, n.Standing()
+		case errors.Is(err, ErrNoLeader) && n.hopeless():
+			return 0, n.noLeader()
 		}
 		if n.pause(ctx) != nil {
 			return 0, n.unanswered(ctx, false)

@@ -87,6 +87,9 @@ type Timing struct {
 	Patience time.Duration
 	// Certificate is how long a member's certificate lasts. 30 days.
 	Certificate time.Duration
+	// Hold is how long there was no leader before a change or a read that needs
+	// one is refused at once, where too few voters are heard to elect one. 10s.
+	Hold time.Duration
 	// Ask bounds a change or a read that came without a deadline. 15s.
 	Ask time.Duration
 }
@@ -111,6 +114,7 @@ func (t Timing) withDefaults() Timing {
 		{&t.Upgrade, time.Minute},
 		{&t.Patience, 10 * time.Second},
 		{&t.Certificate, 30 * 24 * time.Hour},
+		{&t.Hold, 10 * time.Second},
 		{&t.Ask, 15 * time.Second},
 	} {
 		if *d.field == 0 {

@@ -19,9 +19,10 @@ type engine struct {
 	log   *slog.Logger
 	crew  crew
 
-	ctx  context.Context // the loops around it
-	end  context.CancelFunc
-	wire *transport
+	began time.Time
+	ctx   context.Context // the loops around it
+	end   context.CancelFunc
+	wire  *transport
 
 	// stuck is when a change was first refused for a transfer in progress,
 	// without one that went through since: Unix nanoseconds, 0 for not at all.
@@ -59,6 +60,7 @@ func (n *Node) runRaft(store *raftStore) (*engine, error) {
 	e := &engine{
 		store: store,
 		local: serverID(n.cfg.Name, n.cfg.StoreID[:], generation),
+		began: time.Now(),
 		log:   n.log,
 		wire:  newTransport(n.cfg.Door, n.cfg.Name, n.log),
 	}
@@ -103,6 +105,7 @@ func (n *Node) startLoops(e *engine) {
 	e.crew.Go(func() { n.keepRoom(e.ctx) })
 	e.crew.Go(func() { n.suspectLeader(e.ctx, e) })
 	e.crew.Go(func() { n.feelPulse(e.ctx, e) })
+	e.crew.Go(func() { n.remember(e.ctx) })
 }
 
 // halt stops Raft and leaves the disk open.

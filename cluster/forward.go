@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/hashicorp/raft"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/connectivity"
@@ -112,31 +111,6 @@ func (n *Node) leaderOf(e *engine) (string, bool) {
 		return nodeOf(id), true
 	}
 	return n.view.Leader(time.Now(), n.cfg.Timing.Fresh)
-}
-
-// noLeader says who is missing.
-func (n *Node) noLeader() error {
-	err := &NoLeaderError{Since: n.sightings.LastLeader()}
-	e := n.engine.Load()
-	switch {
-	case e == nil:
-		return n.outside()
-	case n.Standing() != nil:
-		return n.Standing()
-	}
-	now := time.Now()
-	for _, server := range e.raft.GetConfiguration().Configuration().Servers {
-		if server.Suffrage != raft.Voter {
-			continue
-		}
-		v := Voter{Name: nodeOf(server.ID)}
-		if v.Name != n.cfg.Name {
-			v.Since = n.sightings.Last(v.Name)
-			v.Missing = v.Since.IsZero() || now.Sub(v.Since) > n.cfg.Timing.Fresh
-		}
-		err.Voters = append(err.Voters, v)
-	}
-	return err
 }
 
 // outside is why a node without an engine can do nothing.

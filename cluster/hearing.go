@@ -45,7 +45,10 @@ func announcementIn(r *clusterpb.Report) *clusterpb.Announcement {
 // hint is the answer of a node that does not lead: who does, as far as it knows.
 func (n *Node) hint(e *engine, now time.Time) *clusterpb.HeartbeatResponse {
 	members := n.view.Members(now)
-	leader, known := n.leaderOf(e)
+	leader, known := n.view.FirstHand(now, n.cfg.Timing.Fresh)
+	if _, id := e.raft.LeaderWithID(); id != "" {
+		leader, known = nodeOf(id), true
+	}
 	for _, h := range members {
 		if h.GetRole() == roleLeader && h.GetReport().GetNode() != leader {
 			h.Role = roleVoter

@@ -17,6 +17,8 @@ type view struct {
 	members []*clusterpb.Health
 	heard   time.Time
 	leader  string
+	// led is when the leader itself has answered.
+	led time.Time
 	// offset is this node's clock minus the median of all.
 	offset time.Duration
 }
@@ -33,6 +35,7 @@ func (v *view) Take(r *clusterpb.HeartbeatResponse, now, clock time.Time, roundT
 		}
 	}
 	if r.GetClockMs() != 0 {
+		v.led = now
 		mine := clock.Round(0).Add(-roundTrip / 2).Sub(time.UnixMilli(r.GetClockMs()))
 		v.offset = mine - time.Duration(r.GetMedianOffsetMs())*time.Millisecond
 	}
@@ -60,6 +63,17 @@ func (v *view) Leader(now time.Time, limit time.Duration) (string, bool) {
 	return v.leader, v.leader != "" && now.Sub(v.heard) <= limit
 }
 
+// FirstHand is who led, unless the leader itself last said so longer than limit
+// ago. Only that is passed on: what others have heard would go round for ever.
+func (v *view) FirstHand(now time.Time, limit time.Duration) (string, bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.leader == "" || now.Sub(v.led) > limit {
+		return "", false
+	}
+	return v.leader, true
+}
+
 // Offset is this node's clock minus the median of the members' clocks.
 func (v *view) Offset() time.Duration {
 	v.mu.Lock()
@@ -83,7 +97,8 @@ func (n *Node) Announced() { n.reporting.Ring() }
 func (n *Node) ClockOffset() time.Duration { return n.view.Offset() }
 
 // Health is how all members are: fresh on the leader, elsewhere as it last
-// told. It is empty on a node without a cluster.
+// told, and without one as this node knows by itself. It is empty on a node
+// without a cluster.
 func (n *Node) Health() []*clusterpb.Health {
 	e := n.engine.Load()
 	switch {
@@ -92,9 +107,11 @@ func (n *Node) Health() []*clusterpb.Health {
 	case e.raft.State() == raft.Leader:
 		n.reportHere(e)
 		return n.healthHere(e)
-	default:
-		return n.view.Members(time.Now())
 	}
+	if _, known := n.leaderOf(e); !known {
+		return n.healthAlone(e)
+	}
+	return n.view.Members(time.Now())
 }
 
 // beat reports to the leader as often as the timing says, and whenever there is
@@ -139,6 +156,7 @@ func (n *Node) reportHere(e *engine) {
 func (n *Node) tell(ctx context.Context, e *engine, node string) {
 	conn, err := n.cfg.Door.Dial(ctx, node)
 	if err != nil {
+		n.sightings.Failed(node, err.Error())
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*n.cfg.Timing.Report)
@@ -146,6 +164,7 @@ func (n *Node) tell(ctx context.Context, e *engine, node string) {
 	began := time.Now()
 	answer, err := clusterpb.NewControlClient(conn).Heartbeat(ctx, &clusterpb.HeartbeatRequest{Report: n.ownReport(n.cfg.Clock())})
 	if err != nil {
+		n.sightings.Failed(node, reachText(node, err))
 		n.log.Debug("heartbeat", "to", node, "err", err)
 		return
 	}

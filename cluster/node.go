@@ -108,6 +108,7 @@ func New(cfg Config) (*Node, error) {
 	n.peers = openPeers(n.raftPath("peers.json"))
 	n.standing.path = n.raftPath("dismissed.json")
 	n.hints.Add(n.cfg.Hint)
+	n.sightings.Load(n.raftPath("seen.json"))
 	n.fsm.Watch(n.follow)
 	n.fsm.Watch(n.logChange)
 	if err := n.register(); err != nil {

@@ -43,6 +43,8 @@ func (n *Node) Propose(ctx context.Context, cmd *clusterpb.Command) (*clusterpb.
 			unknown = true
 		case !errors.Is(err, ErrNoLeader):
 			return nil, err
+		case !unknown && n.hopeless():
+			return nil, n.noLeader()
 		}
 		if n.pause(ctx) != nil {
 			return nil, n.unanswered(ctx, unknown)

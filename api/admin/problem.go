@@ -22,15 +22,29 @@ type problem struct {
 
 	Message string   `json:"error"`
 	Field   string   `json:"field,omitempty"`
-	Node    string   `json:"node,omitempty"`    // who answers
-	Voters  []string `json:"voters,omitzero"`   // no leader: who could elect one
-	Missing []string `json:"missing,omitzero"`  // … and who of them is not heard
-	Since   string   `json:"since,omitempty"`   // RFC 3339: since when there is none
-	Next    string   `json:"next,omitempty"`    // what to do
-	Current any      `json:"current,omitempty"` // 412: the object as it is
+	Node    string   `json:"node,omitempty"`   // who answers
+	Voters  []string `json:"voters,omitzero"`  // no leader: who could elect one
+	Missing []string `json:"missing,omitzero"` // … and who of them is not heard
+	Since   string   `json:"since,omitempty"`  // RFC 3339: since when there is none
+	// Unreachable are the missing voters, Needed and Reachable the counts.
+	Unreachable []unreachable `json:"unreachable,omitempty"`
+	Needed      int           `json:"needed,omitempty"`
+	Reachable   int           `json:"reachable,omitempty"`
+	// Serving is the revision that samples are written and read by meanwhile.
+	Serving uint64 `json:"serving_revision,omitempty"`
+	Next    string `json:"next,omitempty"`    // what to do
+	Current any    `json:"current,omitempty"` // 412: the object as it is
 	// RequestID is what to repeat the request with, where nobody knows what
 	// became of it.
 	RequestID string `json:"request_id,omitempty"`
+}
+
+// unreachable is a voter that is not heard.
+type unreachable struct {
+	Node    string `json:"node"`
+	Address string `json:"address,omitempty"`
+	Since   string `json:"since,omitempty"` // RFC 3339: when it was last heard; empty: never
+	Error   string `json:"error,omitempty"` // why it could not be reached since
 }
 
 func (p *problem) Error() string { return p.Message }
@@ -92,17 +106,18 @@ func problemOf(err error) *problem {
 func noLeader(err *cluster.NoLeaderError) *problem {
 	p := &problem{
 		code: http.StatusServiceUnavailable, Message: err.Error(), Voters: []string{}, Missing: []string{},
-		Next: "bring the missing nodes back; samples are written and read meanwhile",
+		Next: err.Next(), Needed: err.Needed(), Serving: err.Revision,
 	}
 	for _, v := range err.Voters {
 		p.Voters = append(p.Voters, v.Name)
-		if v.Missing {
-			p.Missing = append(p.Missing, v.Name)
+		if !v.Missing {
+			p.Reachable++
+			continue
 		}
+		p.Missing = append(p.Missing, v.Name)
+		p.Unreachable = append(p.Unreachable, unreachable{v.Name, v.Address, momentText(v.Since), v.Error})
 	}
-	if !err.Since.IsZero() {
-		p.Since = err.Since.UTC().Format(time.RFC3339)
-	}
+	p.Since = momentText(err.Since)
 	return p
 }
 
@@ -113,6 +128,14 @@ func outsider(err *cluster.DismissedError) *problem {
 		p.Since = since.UTC().Format(time.RFC3339)
 	}
 	return p
+}
+
+// momentText is RFC 3339; empty for no time.
+func momentText(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339)
 }
 
 // refusal turns the state's no into a status.

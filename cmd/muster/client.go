@@ -258,16 +258,8 @@ func refusal(status int, body []byte) error {
 	case http.StatusUnauthorized, http.StatusForbidden:
 		f.Code = exitDenied
 	case http.StatusServiceUnavailable:
-		var reason struct {
-			Voters  []string `json:"voters"`
-			Missing []string `json:"missing"`
-		}
-		_ = json.Unmarshal(body, &reason)
-		if reason.Voters != nil {
+		if f.Voters != nil {
 			f.Code = exitNoLeader
-		}
-		if len(reason.Missing) > 0 && !strings.Contains(f.Text, "missing") {
-			f.Text = fmt.Sprintf("%s; voters %s, missing %s", f.Text, strings.Join(reason.Voters, ", "), strings.Join(reason.Missing, ", "))
 		}
 	}
 	return f

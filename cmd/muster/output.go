@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/urfave/cli/v2"
 )
@@ -54,6 +55,12 @@ type failure struct {
 	Since string `json:"since,omitempty"`
 	Next  string `json:"next,omitempty"`
 	Field string `json:"field,omitempty"`
+	// Without a leader: who could elect one, and who of them is not heard.
+	Voters      []string      `json:"voters,omitempty"`
+	Missing     []string      `json:"missing,omitempty"`
+	Unreachable []unreachable `json:"unreachable,omitempty"`
+	Serving     uint64        `json:"serving_revision,omitempty"`
+
 	cause error
 	// status of the answer it was; 0: none.
 	status int
@@ -91,7 +98,10 @@ func report(std stdio, argv []string, err error) int {
 		return f.Code
 	}
 	std.notef("muster: %s\n", f.Text)
-	if f.Since != "" {
+	for _, line := range f.leaderless(time.Now()) {
+		std.notef("  %s\n", line)
+	}
+	if f.Since != "" && !strings.Contains(f.Text, f.Since) {
 		std.notef("  since: %s\n", f.Since)
 	}
 	if f.Next != "" {
