@@ -26,8 +26,9 @@
 // The leader's loop (leader.go) does what follows from the state and from what
 // it hears, so that any leader resumes what another left: Raft's servers follow
 // the members, joined nodes become active, voters are chosen (autopilot.go),
-// ended epochs are closed and slots follow their plan (planning.go), what is
-// over is forgotten, states are compared.
+// ended epochs are closed and slots follow their plan (planning.go), members
+// that leave are let go when they are empty (removal.go), what is over is
+// forgotten, states are compared.
 //
 // A node joins in this order: it checks the server against the CA hash in its
 // token, sends the token and a certificate request; the member looks whether it
