@@ -102,6 +102,8 @@ func (e *edit) carryOut() (uint64, *clusterpb.Refusal) {
 		return e.moveSlots(c.MoveSlots)
 	case *clusterpb.Command_CloseEpochs:
 		return e.closeEpochs(c.CloseEpochs)
+	case *clusterpb.Command_CloseRoutes:
+		return e.closeRoutes(c.CloseRoutes)
 	case *clusterpb.Command_Expire:
 		return e.expire(c.Expire)
 	case *clusterpb.Command_SetCustodians:

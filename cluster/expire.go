@@ -62,14 +62,15 @@ func (e *edit) expireEpochs(before int64) int {
 	return n
 }
 
-// expireRoutes forgets by which rings tenants went before that time.
+// expireRoutes forgets by which rings tenants went whose routes were closed
+// before that time: by one that is open writes may still begin.
 func (e *edit) expireRoutes(before int64) int {
 	n := 0
 	tenants := e.next.tenants.Txn()
 	e.next.WalkTenants("", func(t *clusterpb.Tenant) bool {
 		var kept []*clusterpb.Route
 		for _, r := range t.GetPastRoutes() {
-			if r.GetEndMs() >= before {
+			if r.GetClosed() == 0 || max(r.GetEndMs(), r.GetClosedMs()) >= before {
 				kept = append(kept, r)
 			}
 		}

@@ -49,6 +49,7 @@ func (n *Node) startLeading(ctx context.Context, e *engine) func() {
 	done := make(chan struct{})
 	n.health.Forget()
 	n.planned.Forget()
+	n.routed.Store(false)
 	go func() {
 		defer close(done)
 		n.leaderLoop(ctx, e)
@@ -109,6 +110,7 @@ func (n *Node) round(ctx context.Context, e *engine) {
 		{"place the CA's key", n.placeCAKey},
 		{"retire the old CA", n.retireCA},
 		{"close epochs", n.closeEnded},
+		{"close routes", n.closeRoutes},
 		{"move slots", n.moveSlots},
 		{"let members go", n.tendDepartures},
 		{"raise the cluster version", n.upgrade},

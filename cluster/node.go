@@ -72,6 +72,9 @@ type Node struct {
 	// diverged is what the leader last said of this node's state.
 	diverged atomic.Pointer[string]
 	failed   atomic.Pointer[lastTransfer]
+	// routed says that no past route of a tenant is open, as far as a leader
+	// has looked; a ring that changes ends that.
+	routed atomic.Bool
 	// process is a random number of this Node, told in its reports.
 	process    uint64
 	collectors []prometheus.Collector
@@ -225,6 +228,9 @@ func (n *Node) credentials() *pki.Credentials { return n.cfg.Door.Credentials() 
 
 // follow is the node's own watcher: it keeps what follows from the members.
 func (n *Node) follow(c Change) {
+	if c.Keys.Rings {
+		n.routed.Store(false) // tenants may have moved with it
+	}
 	if c.Old.Cluster() == nil || !bytes.Equal(c.Old.Cluster().GetCaCertificates(), c.New.Cluster().GetCaCertificates()) {
 		n.trust.Ring()
 	}

@@ -102,7 +102,7 @@ func anyChange(rt *rapid.T, s *State, now int64) proto.Message {
 		}
 		return &clusterpb.TenantSpec{OutOfOrderWindowMs: number("ooo"), FutureWindowMs: number("future"), Limits: &clusterpb.Limits{Exemplars: number("exemplars")}}
 	}
-	switch rapid.IntRange(0, 27).Draw(rt, "change") {
+	switch rapid.IntRange(0, 28).Draw(rt, "change") {
 	case 24:
 		if rapid.Bool().Draw(rt, "rotate") {
 			return &clusterpb.RotateCA{CaCertificates: []byte(pick("cas", "", "x", "y")), Again: rapid.Bool().Draw(rt, "again")}
@@ -129,6 +129,11 @@ func anyChange(rt *rapid.T, s *State, now int64) proto.Message {
 		return &clusterpb.RemoveMember{Name: node(), Force: rapid.Bool().Draw(rt, "force")}
 	case 21, 22:
 		return &clusterpb.DrainMember{Name: node(), Undo: rapid.Bool().Draw(rt, "undo"), Process: rapid.Uint64Range(0, 2).Draw(rt, "process")}
+	case 27:
+		if r := s.Ring(name()); r != nil {
+			return &clusterpb.CloseRoutes{Ring: r.Spec.GetId(), Through: rapid.Uint64Range(0, s.Revision()).Draw(rt, "through")}
+		}
+		return &clusterpb.CloseRoutes{Ring: 1, Through: s.Revision()}
 	case 23:
 		return &clusterpb.BeginRemoval{Name: node(), Cancel: rapid.Bool().Draw(rt, "cancel"), BucketIsEnough: rapid.Bool().Draw(rt, "enough"), Reason: pick("reason", "", "old\xff", "disk")}
 	case 7, 8:
@@ -236,6 +241,7 @@ func everyChange() []proto.Message {
 		&clusterpb.RemoveMember{Name: "n3", Force: true},
 		&clusterpb.DrainMember{Name: "n1", Reason: "disk", Process: 7},
 		&clusterpb.BeginRemoval{Name: "n1", BucketIsEnough: true, Reason: "old"},
+		&clusterpb.CloseRoutes{Ring: 11, Through: 20},
 		nodeToken("node", testTime+day),
 		&clusterpb.BindToken{Id: "join-n2", Name: "n2", KeyHash: hashOf("k")},
 		&clusterpb.RevokeToken{Id: "join-n2"},

@@ -199,6 +199,12 @@ func TestADeletedRingIsHistoryUntilItExpires(t *testing.T) {
 	h.closeAll(h.state.RingByID(id))
 	h.now += day
 	h.do(&clusterpb.Expire{EpochsBeforeMs: h.now})
+	if h.state.RingByID(id) == nil || len(h.state.Tenant("a").GetPastRoutes()) != 1 {
+		t.Fatal("a route by which writes may still begin expired")
+	}
+	h.do(&clusterpb.CloseRoutes{Ring: id, Through: h.rev})
+	h.now += day
+	h.do(&clusterpb.Expire{EpochsBeforeMs: h.now})
 	if h.state.RingByID(id) != nil || len(h.state.AllRings()) != 2 || len(h.state.Tenant("a").GetPastRoutes()) != 0 {
 		t.Fatalf("rings %s", objects(h.state))
 	}

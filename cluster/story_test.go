@@ -193,6 +193,8 @@ func command(change proto.Message) *clusterpb.Command {
 		cmd.Change = &clusterpb.Command_UpdateMember{UpdateMember: c}
 	case *clusterpb.DrainMember:
 		cmd.Change = &clusterpb.Command_DrainMember{DrainMember: c}
+	case *clusterpb.CloseRoutes:
+		cmd.Change = &clusterpb.Command_CloseRoutes{CloseRoutes: c}
 	case *clusterpb.BeginRemoval:
 		cmd.Change = &clusterpb.Command_BeginRemoval{BeginRemoval: c}
 	case *clusterpb.RemoveMember:

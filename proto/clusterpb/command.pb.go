@@ -49,6 +49,7 @@ type Command struct {
 	//	*Command_RemoveMember
 	//	*Command_DrainMember
 	//	*Command_BeginRemoval
+	//	*Command_CloseRoutes
 	//	*Command_CreateToken
 	//	*Command_BindToken
 	//	*Command_RevokeToken
@@ -215,6 +216,15 @@ func (x *Command) GetBeginRemoval() *BeginRemoval {
 	if x != nil {
 		if x, ok := x.Change.(*Command_BeginRemoval); ok {
 			return x.BeginRemoval
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetCloseRoutes() *CloseRoutes {
+	if x != nil {
+		if x, ok := x.Change.(*Command_CloseRoutes); ok {
+			return x.CloseRoutes
 		}
 	}
 	return nil
@@ -468,6 +478,10 @@ type Command_BeginRemoval struct {
 	BeginRemoval *BeginRemoval `protobuf:"bytes,16,opt,name=begin_removal,json=beginRemoval,proto3,oneof"`
 }
 
+type Command_CloseRoutes struct {
+	CloseRoutes *CloseRoutes `protobuf:"bytes,17,opt,name=close_routes,json=closeRoutes,proto3,oneof"`
+}
+
 type Command_CreateToken struct {
 	CreateToken *CreateToken `protobuf:"bytes,20,opt,name=create_token,json=createToken,proto3,oneof"`
 }
@@ -577,6 +591,8 @@ func (*Command_RemoveMember) isCommand_Change() {}
 func (*Command_DrainMember) isCommand_Change() {}
 
 func (*Command_BeginRemoval) isCommand_Change() {}
+
+func (*Command_CloseRoutes) isCommand_Change() {}
 
 func (*Command_CreateToken) isCommand_Change() {}
 
@@ -1828,6 +1844,60 @@ func (x *CloseEpochs) GetEpochs() []*EpochKey {
 	return nil
 }
 
+// CloseRoutes closes the past routes by one ring that ended at or before
+// `through`.
+type CloseRoutes struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Ring          uint64                 `protobuf:"varint,1,opt,name=ring,proto3" json:"ring,omitempty"`
+	Through       uint64                 `protobuf:"varint,2,opt,name=through,proto3" json:"through,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CloseRoutes) Reset() {
+	*x = CloseRoutes{}
+	mi := &file_clusterpb_command_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CloseRoutes) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CloseRoutes) ProtoMessage() {}
+
+func (x *CloseRoutes) ProtoReflect() protoreflect.Message {
+	mi := &file_clusterpb_command_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CloseRoutes.ProtoReflect.Descriptor instead.
+func (*CloseRoutes) Descriptor() ([]byte, []int) {
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *CloseRoutes) GetRing() uint64 {
+	if x != nil {
+		return x.Ring
+	}
+	return 0
+}
+
+func (x *CloseRoutes) GetThrough() uint64 {
+	if x != nil {
+		return x.Through
+	}
+	return 0
+}
+
 type EpochKey struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Slot          uint32                 `protobuf:"varint,1,opt,name=slot,proto3" json:"slot,omitempty"`
@@ -1838,7 +1908,7 @@ type EpochKey struct {
 
 func (x *EpochKey) Reset() {
 	*x = EpochKey{}
-	mi := &file_clusterpb_command_proto_msgTypes[20]
+	mi := &file_clusterpb_command_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1850,7 +1920,7 @@ func (x *EpochKey) String() string {
 func (*EpochKey) ProtoMessage() {}
 
 func (x *EpochKey) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[20]
+	mi := &file_clusterpb_command_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1863,7 +1933,7 @@ func (x *EpochKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EpochKey.ProtoReflect.Descriptor instead.
 func (*EpochKey) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{20}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *EpochKey) GetSlot() uint32 {
@@ -1893,7 +1963,7 @@ type Expire struct {
 
 func (x *Expire) Reset() {
 	*x = Expire{}
-	mi := &file_clusterpb_command_proto_msgTypes[21]
+	mi := &file_clusterpb_command_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1905,7 +1975,7 @@ func (x *Expire) String() string {
 func (*Expire) ProtoMessage() {}
 
 func (x *Expire) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[21]
+	mi := &file_clusterpb_command_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1918,7 +1988,7 @@ func (x *Expire) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Expire.ProtoReflect.Descriptor instead.
 func (*Expire) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{21}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Expire) GetEpochsBeforeMs() int64 {
@@ -1956,7 +2026,7 @@ type PutTenant struct {
 
 func (x *PutTenant) Reset() {
 	*x = PutTenant{}
-	mi := &file_clusterpb_command_proto_msgTypes[22]
+	mi := &file_clusterpb_command_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1968,7 +2038,7 @@ func (x *PutTenant) String() string {
 func (*PutTenant) ProtoMessage() {}
 
 func (x *PutTenant) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[22]
+	mi := &file_clusterpb_command_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1981,7 +2051,7 @@ func (x *PutTenant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutTenant.ProtoReflect.Descriptor instead.
 func (*PutTenant) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{22}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *PutTenant) GetId() string {
@@ -2021,7 +2091,7 @@ type DeleteTenant struct {
 
 func (x *DeleteTenant) Reset() {
 	*x = DeleteTenant{}
-	mi := &file_clusterpb_command_proto_msgTypes[23]
+	mi := &file_clusterpb_command_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2033,7 +2103,7 @@ func (x *DeleteTenant) String() string {
 func (*DeleteTenant) ProtoMessage() {}
 
 func (x *DeleteTenant) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[23]
+	mi := &file_clusterpb_command_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2046,7 +2116,7 @@ func (x *DeleteTenant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTenant.ProtoReflect.Descriptor instead.
 func (*DeleteTenant) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{23}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *DeleteTenant) GetId() string {
@@ -2066,7 +2136,7 @@ type CreateTenantToken struct {
 
 func (x *CreateTenantToken) Reset() {
 	*x = CreateTenantToken{}
-	mi := &file_clusterpb_command_proto_msgTypes[24]
+	mi := &file_clusterpb_command_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2078,7 +2148,7 @@ func (x *CreateTenantToken) String() string {
 func (*CreateTenantToken) ProtoMessage() {}
 
 func (x *CreateTenantToken) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[24]
+	mi := &file_clusterpb_command_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2091,7 +2161,7 @@ func (x *CreateTenantToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTenantToken.ProtoReflect.Descriptor instead.
 func (*CreateTenantToken) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{24}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *CreateTenantToken) GetTenant() string {
@@ -2118,7 +2188,7 @@ type RevokeTenantToken struct {
 
 func (x *RevokeTenantToken) Reset() {
 	*x = RevokeTenantToken{}
-	mi := &file_clusterpb_command_proto_msgTypes[25]
+	mi := &file_clusterpb_command_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2130,7 +2200,7 @@ func (x *RevokeTenantToken) String() string {
 func (*RevokeTenantToken) ProtoMessage() {}
 
 func (x *RevokeTenantToken) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[25]
+	mi := &file_clusterpb_command_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2143,7 +2213,7 @@ func (x *RevokeTenantToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTenantToken.ProtoReflect.Descriptor instead.
 func (*RevokeTenantToken) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{25}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *RevokeTenantToken) GetTenant() string {
@@ -2169,7 +2239,7 @@ type PutSettings struct {
 
 func (x *PutSettings) Reset() {
 	*x = PutSettings{}
-	mi := &file_clusterpb_command_proto_msgTypes[26]
+	mi := &file_clusterpb_command_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2181,7 +2251,7 @@ func (x *PutSettings) String() string {
 func (*PutSettings) ProtoMessage() {}
 
 func (x *PutSettings) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[26]
+	mi := &file_clusterpb_command_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2194,7 +2264,7 @@ func (x *PutSettings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutSettings.ProtoReflect.Descriptor instead.
 func (*PutSettings) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{26}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *PutSettings) GetSettings() *Settings {
@@ -2218,7 +2288,7 @@ type SetCustodians struct {
 
 func (x *SetCustodians) Reset() {
 	*x = SetCustodians{}
-	mi := &file_clusterpb_command_proto_msgTypes[27]
+	mi := &file_clusterpb_command_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2230,7 +2300,7 @@ func (x *SetCustodians) String() string {
 func (*SetCustodians) ProtoMessage() {}
 
 func (x *SetCustodians) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[27]
+	mi := &file_clusterpb_command_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2243,7 +2313,7 @@ func (x *SetCustodians) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetCustodians.ProtoReflect.Descriptor instead.
 func (*SetCustodians) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{27}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *SetCustodians) GetStore() uint32 {
@@ -2280,7 +2350,7 @@ type EmptyStore struct {
 
 func (x *EmptyStore) Reset() {
 	*x = EmptyStore{}
-	mi := &file_clusterpb_command_proto_msgTypes[28]
+	mi := &file_clusterpb_command_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2292,7 +2362,7 @@ func (x *EmptyStore) String() string {
 func (*EmptyStore) ProtoMessage() {}
 
 func (x *EmptyStore) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[28]
+	mi := &file_clusterpb_command_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2305,7 +2375,7 @@ func (x *EmptyStore) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EmptyStore.ProtoReflect.Descriptor instead.
 func (*EmptyStore) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{28}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *EmptyStore) GetStore() uint32 {
@@ -2343,7 +2413,7 @@ type RestoreState struct {
 
 func (x *RestoreState) Reset() {
 	*x = RestoreState{}
-	mi := &file_clusterpb_command_proto_msgTypes[29]
+	mi := &file_clusterpb_command_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2355,7 +2425,7 @@ func (x *RestoreState) String() string {
 func (*RestoreState) ProtoMessage() {}
 
 func (x *RestoreState) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[29]
+	mi := &file_clusterpb_command_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2368,7 +2438,7 @@ func (x *RestoreState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreState.ProtoReflect.Descriptor instead.
 func (*RestoreState) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{29}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *RestoreState) GetSource() string {
@@ -2425,7 +2495,7 @@ type RestoredRing struct {
 
 func (x *RestoredRing) Reset() {
 	*x = RestoredRing{}
-	mi := &file_clusterpb_command_proto_msgTypes[30]
+	mi := &file_clusterpb_command_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2437,7 +2507,7 @@ func (x *RestoredRing) String() string {
 func (*RestoredRing) ProtoMessage() {}
 
 func (x *RestoredRing) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[30]
+	mi := &file_clusterpb_command_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2450,7 +2520,7 @@ func (x *RestoredRing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoredRing.ProtoReflect.Descriptor instead.
 func (*RestoredRing) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{30}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *RestoredRing) GetRing() *PutRing {
@@ -2489,7 +2559,7 @@ type RestoredTenant struct {
 
 func (x *RestoredTenant) Reset() {
 	*x = RestoredTenant{}
-	mi := &file_clusterpb_command_proto_msgTypes[31]
+	mi := &file_clusterpb_command_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2501,7 +2571,7 @@ func (x *RestoredTenant) String() string {
 func (*RestoredTenant) ProtoMessage() {}
 
 func (x *RestoredTenant) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[31]
+	mi := &file_clusterpb_command_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2514,7 +2584,7 @@ func (x *RestoredTenant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoredTenant.ProtoReflect.Descriptor instead.
 func (*RestoredTenant) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{31}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *RestoredTenant) GetId() string {
@@ -2575,7 +2645,7 @@ type RecoverCluster struct {
 
 func (x *RecoverCluster) Reset() {
 	*x = RecoverCluster{}
-	mi := &file_clusterpb_command_proto_msgTypes[32]
+	mi := &file_clusterpb_command_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2587,7 +2657,7 @@ func (x *RecoverCluster) String() string {
 func (*RecoverCluster) ProtoMessage() {}
 
 func (x *RecoverCluster) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[32]
+	mi := &file_clusterpb_command_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2600,7 +2670,7 @@ func (x *RecoverCluster) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecoverCluster.ProtoReflect.Descriptor instead.
 func (*RecoverCluster) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{32}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *RecoverCluster) GetNode() string {
@@ -2640,7 +2710,7 @@ type RefoundCluster struct {
 
 func (x *RefoundCluster) Reset() {
 	*x = RefoundCluster{}
-	mi := &file_clusterpb_command_proto_msgTypes[33]
+	mi := &file_clusterpb_command_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2652,7 +2722,7 @@ func (x *RefoundCluster) String() string {
 func (*RefoundCluster) ProtoMessage() {}
 
 func (x *RefoundCluster) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[33]
+	mi := &file_clusterpb_command_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2665,7 +2735,7 @@ func (x *RefoundCluster) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefoundCluster.ProtoReflect.Descriptor instead.
 func (*RefoundCluster) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{33}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *RefoundCluster) GetMember() *Member {
@@ -2713,7 +2783,7 @@ type CheckState struct {
 
 func (x *CheckState) Reset() {
 	*x = CheckState{}
-	mi := &file_clusterpb_command_proto_msgTypes[34]
+	mi := &file_clusterpb_command_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2725,7 +2795,7 @@ func (x *CheckState) String() string {
 func (*CheckState) ProtoMessage() {}
 
 func (x *CheckState) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[34]
+	mi := &file_clusterpb_command_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2738,7 +2808,7 @@ func (x *CheckState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckState.ProtoReflect.Descriptor instead.
 func (*CheckState) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{34}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{35}
 }
 
 // RaiseVersion makes the cluster speak a newer version: every member does.
@@ -2751,7 +2821,7 @@ type RaiseVersion struct {
 
 func (x *RaiseVersion) Reset() {
 	*x = RaiseVersion{}
-	mi := &file_clusterpb_command_proto_msgTypes[35]
+	mi := &file_clusterpb_command_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2763,7 +2833,7 @@ func (x *RaiseVersion) String() string {
 func (*RaiseVersion) ProtoMessage() {}
 
 func (x *RaiseVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[35]
+	mi := &file_clusterpb_command_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2776,7 +2846,7 @@ func (x *RaiseVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RaiseVersion.ProtoReflect.Descriptor instead.
 func (*RaiseVersion) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{35}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *RaiseVersion) GetVersion() uint32 {
@@ -2790,7 +2860,7 @@ var File_clusterpb_command_proto protoreflect.FileDescriptor
 
 const file_clusterpb_command_proto_rawDesc = "" +
 	"\n" +
-	"\x17clusterpb/command.proto\x12\x11muster.cluster.v1\x1a\x15clusterpb/state.proto\"\xdc\x12\n" +
+	"\x17clusterpb/command.proto\x12\x11muster.cluster.v1\x1a\x15clusterpb/state.proto\"\xa1\x13\n" +
 	"\aCommand\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\fR\trequestId\x12.\n" +
@@ -2808,6 +2878,7 @@ const file_clusterpb_command_proto_rawDesc = "" +
 	"\rremove_member\x18\x0e \x01(\v2\x1f.muster.cluster.v1.RemoveMemberH\x00R\fremoveMember\x12C\n" +
 	"\fdrain_member\x18\x0f \x01(\v2\x1e.muster.cluster.v1.DrainMemberH\x00R\vdrainMember\x12F\n" +
 	"\rbegin_removal\x18\x10 \x01(\v2\x1f.muster.cluster.v1.BeginRemovalH\x00R\fbeginRemoval\x12C\n" +
+	"\fclose_routes\x18\x11 \x01(\v2\x1e.muster.cluster.v1.CloseRoutesH\x00R\vcloseRoutes\x12C\n" +
 	"\fcreate_token\x18\x14 \x01(\v2\x1e.muster.cluster.v1.CreateTokenH\x00R\vcreateToken\x12=\n" +
 	"\n" +
 	"bind_token\x18\x15 \x01(\v2\x1c.muster.cluster.v1.BindTokenH\x00R\tbindToken\x12C\n" +
@@ -2926,7 +2997,10 @@ const file_clusterpb_command_proto_rawDesc = "" +
 	"\x04base\x18\x04 \x01(\x04R\x04base\"V\n" +
 	"\vCloseEpochs\x12\x12\n" +
 	"\x04ring\x18\x01 \x01(\x04R\x04ring\x123\n" +
-	"\x06epochs\x18\x02 \x03(\v2\x1b.muster.cluster.v1.EpochKeyR\x06epochs\".\n" +
+	"\x06epochs\x18\x02 \x03(\v2\x1b.muster.cluster.v1.EpochKeyR\x06epochs\";\n" +
+	"\vCloseRoutes\x12\x12\n" +
+	"\x04ring\x18\x01 \x01(\x04R\x04ring\x12\x18\n" +
+	"\athrough\x18\x02 \x01(\x04R\athrough\".\n" +
 	"\bEpochKey\x12\x12\n" +
 	"\x04slot\x18\x01 \x01(\rR\x04slot\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\x04R\x02to\"\x8e\x01\n" +
@@ -3004,7 +3078,7 @@ func file_clusterpb_command_proto_rawDescGZIP() []byte {
 	return file_clusterpb_command_proto_rawDescData
 }
 
-var file_clusterpb_command_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
+var file_clusterpb_command_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
 var file_clusterpb_command_proto_goTypes = []any{
 	(*Command)(nil),           // 0: muster.cluster.v1.Command
 	(*InitCluster)(nil),       // 1: muster.cluster.v1.InitCluster
@@ -3026,30 +3100,31 @@ var file_clusterpb_command_proto_goTypes = []any{
 	(*MoveSlots)(nil),         // 17: muster.cluster.v1.MoveSlots
 	(*SlotStep)(nil),          // 18: muster.cluster.v1.SlotStep
 	(*CloseEpochs)(nil),       // 19: muster.cluster.v1.CloseEpochs
-	(*EpochKey)(nil),          // 20: muster.cluster.v1.EpochKey
-	(*Expire)(nil),            // 21: muster.cluster.v1.Expire
-	(*PutTenant)(nil),         // 22: muster.cluster.v1.PutTenant
-	(*DeleteTenant)(nil),      // 23: muster.cluster.v1.DeleteTenant
-	(*CreateTenantToken)(nil), // 24: muster.cluster.v1.CreateTenantToken
-	(*RevokeTenantToken)(nil), // 25: muster.cluster.v1.RevokeTenantToken
-	(*PutSettings)(nil),       // 26: muster.cluster.v1.PutSettings
-	(*SetCustodians)(nil),     // 27: muster.cluster.v1.SetCustodians
-	(*EmptyStore)(nil),        // 28: muster.cluster.v1.EmptyStore
-	(*RestoreState)(nil),      // 29: muster.cluster.v1.RestoreState
-	(*RestoredRing)(nil),      // 30: muster.cluster.v1.RestoredRing
-	(*RestoredTenant)(nil),    // 31: muster.cluster.v1.RestoredTenant
-	(*RecoverCluster)(nil),    // 32: muster.cluster.v1.RecoverCluster
-	(*RefoundCluster)(nil),    // 33: muster.cluster.v1.RefoundCluster
-	(*CheckState)(nil),        // 34: muster.cluster.v1.CheckState
-	(*RaiseVersion)(nil),      // 35: muster.cluster.v1.RaiseVersion
-	(*Member)(nil),            // 36: muster.cluster.v1.Member
-	(*Settings)(nil),          // 37: muster.cluster.v1.Settings
-	(*Token)(nil),             // 38: muster.cluster.v1.Token
-	(*IssuedCertificate)(nil), // 39: muster.cluster.v1.IssuedCertificate
-	(WriteQuorum)(0),          // 40: muster.cluster.v1.WriteQuorum
-	(TenantState)(0),          // 41: muster.cluster.v1.TenantState
-	(*TenantSpec)(nil),        // 42: muster.cluster.v1.TenantSpec
-	(*TenantToken)(nil),       // 43: muster.cluster.v1.TenantToken
+	(*CloseRoutes)(nil),       // 20: muster.cluster.v1.CloseRoutes
+	(*EpochKey)(nil),          // 21: muster.cluster.v1.EpochKey
+	(*Expire)(nil),            // 22: muster.cluster.v1.Expire
+	(*PutTenant)(nil),         // 23: muster.cluster.v1.PutTenant
+	(*DeleteTenant)(nil),      // 24: muster.cluster.v1.DeleteTenant
+	(*CreateTenantToken)(nil), // 25: muster.cluster.v1.CreateTenantToken
+	(*RevokeTenantToken)(nil), // 26: muster.cluster.v1.RevokeTenantToken
+	(*PutSettings)(nil),       // 27: muster.cluster.v1.PutSettings
+	(*SetCustodians)(nil),     // 28: muster.cluster.v1.SetCustodians
+	(*EmptyStore)(nil),        // 29: muster.cluster.v1.EmptyStore
+	(*RestoreState)(nil),      // 30: muster.cluster.v1.RestoreState
+	(*RestoredRing)(nil),      // 31: muster.cluster.v1.RestoredRing
+	(*RestoredTenant)(nil),    // 32: muster.cluster.v1.RestoredTenant
+	(*RecoverCluster)(nil),    // 33: muster.cluster.v1.RecoverCluster
+	(*RefoundCluster)(nil),    // 34: muster.cluster.v1.RefoundCluster
+	(*CheckState)(nil),        // 35: muster.cluster.v1.CheckState
+	(*RaiseVersion)(nil),      // 36: muster.cluster.v1.RaiseVersion
+	(*Member)(nil),            // 37: muster.cluster.v1.Member
+	(*Settings)(nil),          // 38: muster.cluster.v1.Settings
+	(*Token)(nil),             // 39: muster.cluster.v1.Token
+	(*IssuedCertificate)(nil), // 40: muster.cluster.v1.IssuedCertificate
+	(WriteQuorum)(0),          // 41: muster.cluster.v1.WriteQuorum
+	(TenantState)(0),          // 42: muster.cluster.v1.TenantState
+	(*TenantSpec)(nil),        // 43: muster.cluster.v1.TenantSpec
+	(*TenantToken)(nil),       // 44: muster.cluster.v1.TenantToken
 }
 var file_clusterpb_command_proto_depIdxs = []int32{
 	1,  // 0: muster.cluster.v1.Command.init:type_name -> muster.cluster.v1.InitCluster
@@ -3059,59 +3134,60 @@ var file_clusterpb_command_proto_depIdxs = []int32{
 	5,  // 4: muster.cluster.v1.Command.remove_member:type_name -> muster.cluster.v1.RemoveMember
 	6,  // 5: muster.cluster.v1.Command.drain_member:type_name -> muster.cluster.v1.DrainMember
 	7,  // 6: muster.cluster.v1.Command.begin_removal:type_name -> muster.cluster.v1.BeginRemoval
-	8,  // 7: muster.cluster.v1.Command.create_token:type_name -> muster.cluster.v1.CreateToken
-	9,  // 8: muster.cluster.v1.Command.bind_token:type_name -> muster.cluster.v1.BindToken
-	10, // 9: muster.cluster.v1.Command.revoke_token:type_name -> muster.cluster.v1.RevokeToken
-	11, // 10: muster.cluster.v1.Command.rotate_ca:type_name -> muster.cluster.v1.RotateCA
-	12, // 11: muster.cluster.v1.Command.retire_ca:type_name -> muster.cluster.v1.RetireCA
-	13, // 12: muster.cluster.v1.Command.issue_certificate:type_name -> muster.cluster.v1.IssueCertificate
-	14, // 13: muster.cluster.v1.Command.revoke_certificate:type_name -> muster.cluster.v1.RevokeCertificate
-	15, // 14: muster.cluster.v1.Command.put_ring:type_name -> muster.cluster.v1.PutRing
-	16, // 15: muster.cluster.v1.Command.delete_ring:type_name -> muster.cluster.v1.DeleteRing
-	17, // 16: muster.cluster.v1.Command.move_slots:type_name -> muster.cluster.v1.MoveSlots
-	19, // 17: muster.cluster.v1.Command.close_epochs:type_name -> muster.cluster.v1.CloseEpochs
-	21, // 18: muster.cluster.v1.Command.expire:type_name -> muster.cluster.v1.Expire
-	27, // 19: muster.cluster.v1.Command.set_custodians:type_name -> muster.cluster.v1.SetCustodians
-	28, // 20: muster.cluster.v1.Command.empty_store:type_name -> muster.cluster.v1.EmptyStore
-	22, // 21: muster.cluster.v1.Command.put_tenant:type_name -> muster.cluster.v1.PutTenant
-	23, // 22: muster.cluster.v1.Command.delete_tenant:type_name -> muster.cluster.v1.DeleteTenant
-	24, // 23: muster.cluster.v1.Command.create_tenant_token:type_name -> muster.cluster.v1.CreateTenantToken
-	25, // 24: muster.cluster.v1.Command.revoke_tenant_token:type_name -> muster.cluster.v1.RevokeTenantToken
-	26, // 25: muster.cluster.v1.Command.put_settings:type_name -> muster.cluster.v1.PutSettings
-	29, // 26: muster.cluster.v1.Command.restore_state:type_name -> muster.cluster.v1.RestoreState
-	32, // 27: muster.cluster.v1.Command.recover_cluster:type_name -> muster.cluster.v1.RecoverCluster
-	33, // 28: muster.cluster.v1.Command.refound_cluster:type_name -> muster.cluster.v1.RefoundCluster
-	34, // 29: muster.cluster.v1.Command.check_state:type_name -> muster.cluster.v1.CheckState
-	35, // 30: muster.cluster.v1.Command.raise_version:type_name -> muster.cluster.v1.RaiseVersion
-	36, // 31: muster.cluster.v1.InitCluster.member:type_name -> muster.cluster.v1.Member
-	37, // 32: muster.cluster.v1.InitCluster.settings:type_name -> muster.cluster.v1.Settings
-	38, // 33: muster.cluster.v1.InitCluster.tokens:type_name -> muster.cluster.v1.Token
-	36, // 34: muster.cluster.v1.AddMember.member:type_name -> muster.cluster.v1.Member
-	38, // 35: muster.cluster.v1.CreateToken.token:type_name -> muster.cluster.v1.Token
-	39, // 36: muster.cluster.v1.IssueCertificate.certificate:type_name -> muster.cluster.v1.IssuedCertificate
-	40, // 37: muster.cluster.v1.PutRing.write_quorum:type_name -> muster.cluster.v1.WriteQuorum
-	18, // 38: muster.cluster.v1.PutRing.placement:type_name -> muster.cluster.v1.SlotStep
-	18, // 39: muster.cluster.v1.MoveSlots.steps:type_name -> muster.cluster.v1.SlotStep
-	20, // 40: muster.cluster.v1.CloseEpochs.epochs:type_name -> muster.cluster.v1.EpochKey
-	41, // 41: muster.cluster.v1.PutTenant.state:type_name -> muster.cluster.v1.TenantState
-	42, // 42: muster.cluster.v1.PutTenant.spec:type_name -> muster.cluster.v1.TenantSpec
-	43, // 43: muster.cluster.v1.CreateTenantToken.token:type_name -> muster.cluster.v1.TenantToken
-	37, // 44: muster.cluster.v1.PutSettings.settings:type_name -> muster.cluster.v1.Settings
-	37, // 45: muster.cluster.v1.RestoreState.settings:type_name -> muster.cluster.v1.Settings
-	30, // 46: muster.cluster.v1.RestoreState.rings:type_name -> muster.cluster.v1.RestoredRing
-	31, // 47: muster.cluster.v1.RestoreState.tenants:type_name -> muster.cluster.v1.RestoredTenant
-	38, // 48: muster.cluster.v1.RestoreState.tokens:type_name -> muster.cluster.v1.Token
-	15, // 49: muster.cluster.v1.RestoredRing.ring:type_name -> muster.cluster.v1.PutRing
-	41, // 50: muster.cluster.v1.RestoredTenant.state:type_name -> muster.cluster.v1.TenantState
-	42, // 51: muster.cluster.v1.RestoredTenant.spec:type_name -> muster.cluster.v1.TenantSpec
-	43, // 52: muster.cluster.v1.RestoredTenant.tokens:type_name -> muster.cluster.v1.TenantToken
-	36, // 53: muster.cluster.v1.RefoundCluster.member:type_name -> muster.cluster.v1.Member
-	38, // 54: muster.cluster.v1.RefoundCluster.tokens:type_name -> muster.cluster.v1.Token
-	55, // [55:55] is the sub-list for method output_type
-	55, // [55:55] is the sub-list for method input_type
-	55, // [55:55] is the sub-list for extension type_name
-	55, // [55:55] is the sub-list for extension extendee
-	0,  // [0:55] is the sub-list for field type_name
+	20, // 7: muster.cluster.v1.Command.close_routes:type_name -> muster.cluster.v1.CloseRoutes
+	8,  // 8: muster.cluster.v1.Command.create_token:type_name -> muster.cluster.v1.CreateToken
+	9,  // 9: muster.cluster.v1.Command.bind_token:type_name -> muster.cluster.v1.BindToken
+	10, // 10: muster.cluster.v1.Command.revoke_token:type_name -> muster.cluster.v1.RevokeToken
+	11, // 11: muster.cluster.v1.Command.rotate_ca:type_name -> muster.cluster.v1.RotateCA
+	12, // 12: muster.cluster.v1.Command.retire_ca:type_name -> muster.cluster.v1.RetireCA
+	13, // 13: muster.cluster.v1.Command.issue_certificate:type_name -> muster.cluster.v1.IssueCertificate
+	14, // 14: muster.cluster.v1.Command.revoke_certificate:type_name -> muster.cluster.v1.RevokeCertificate
+	15, // 15: muster.cluster.v1.Command.put_ring:type_name -> muster.cluster.v1.PutRing
+	16, // 16: muster.cluster.v1.Command.delete_ring:type_name -> muster.cluster.v1.DeleteRing
+	17, // 17: muster.cluster.v1.Command.move_slots:type_name -> muster.cluster.v1.MoveSlots
+	19, // 18: muster.cluster.v1.Command.close_epochs:type_name -> muster.cluster.v1.CloseEpochs
+	22, // 19: muster.cluster.v1.Command.expire:type_name -> muster.cluster.v1.Expire
+	28, // 20: muster.cluster.v1.Command.set_custodians:type_name -> muster.cluster.v1.SetCustodians
+	29, // 21: muster.cluster.v1.Command.empty_store:type_name -> muster.cluster.v1.EmptyStore
+	23, // 22: muster.cluster.v1.Command.put_tenant:type_name -> muster.cluster.v1.PutTenant
+	24, // 23: muster.cluster.v1.Command.delete_tenant:type_name -> muster.cluster.v1.DeleteTenant
+	25, // 24: muster.cluster.v1.Command.create_tenant_token:type_name -> muster.cluster.v1.CreateTenantToken
+	26, // 25: muster.cluster.v1.Command.revoke_tenant_token:type_name -> muster.cluster.v1.RevokeTenantToken
+	27, // 26: muster.cluster.v1.Command.put_settings:type_name -> muster.cluster.v1.PutSettings
+	30, // 27: muster.cluster.v1.Command.restore_state:type_name -> muster.cluster.v1.RestoreState
+	33, // 28: muster.cluster.v1.Command.recover_cluster:type_name -> muster.cluster.v1.RecoverCluster
+	34, // 29: muster.cluster.v1.Command.refound_cluster:type_name -> muster.cluster.v1.RefoundCluster
+	35, // 30: muster.cluster.v1.Command.check_state:type_name -> muster.cluster.v1.CheckState
+	36, // 31: muster.cluster.v1.Command.raise_version:type_name -> muster.cluster.v1.RaiseVersion
+	37, // 32: muster.cluster.v1.InitCluster.member:type_name -> muster.cluster.v1.Member
+	38, // 33: muster.cluster.v1.InitCluster.settings:type_name -> muster.cluster.v1.Settings
+	39, // 34: muster.cluster.v1.InitCluster.tokens:type_name -> muster.cluster.v1.Token
+	37, // 35: muster.cluster.v1.AddMember.member:type_name -> muster.cluster.v1.Member
+	39, // 36: muster.cluster.v1.CreateToken.token:type_name -> muster.cluster.v1.Token
+	40, // 37: muster.cluster.v1.IssueCertificate.certificate:type_name -> muster.cluster.v1.IssuedCertificate
+	41, // 38: muster.cluster.v1.PutRing.write_quorum:type_name -> muster.cluster.v1.WriteQuorum
+	18, // 39: muster.cluster.v1.PutRing.placement:type_name -> muster.cluster.v1.SlotStep
+	18, // 40: muster.cluster.v1.MoveSlots.steps:type_name -> muster.cluster.v1.SlotStep
+	21, // 41: muster.cluster.v1.CloseEpochs.epochs:type_name -> muster.cluster.v1.EpochKey
+	42, // 42: muster.cluster.v1.PutTenant.state:type_name -> muster.cluster.v1.TenantState
+	43, // 43: muster.cluster.v1.PutTenant.spec:type_name -> muster.cluster.v1.TenantSpec
+	44, // 44: muster.cluster.v1.CreateTenantToken.token:type_name -> muster.cluster.v1.TenantToken
+	38, // 45: muster.cluster.v1.PutSettings.settings:type_name -> muster.cluster.v1.Settings
+	38, // 46: muster.cluster.v1.RestoreState.settings:type_name -> muster.cluster.v1.Settings
+	31, // 47: muster.cluster.v1.RestoreState.rings:type_name -> muster.cluster.v1.RestoredRing
+	32, // 48: muster.cluster.v1.RestoreState.tenants:type_name -> muster.cluster.v1.RestoredTenant
+	39, // 49: muster.cluster.v1.RestoreState.tokens:type_name -> muster.cluster.v1.Token
+	15, // 50: muster.cluster.v1.RestoredRing.ring:type_name -> muster.cluster.v1.PutRing
+	42, // 51: muster.cluster.v1.RestoredTenant.state:type_name -> muster.cluster.v1.TenantState
+	43, // 52: muster.cluster.v1.RestoredTenant.spec:type_name -> muster.cluster.v1.TenantSpec
+	44, // 53: muster.cluster.v1.RestoredTenant.tokens:type_name -> muster.cluster.v1.TenantToken
+	37, // 54: muster.cluster.v1.RefoundCluster.member:type_name -> muster.cluster.v1.Member
+	39, // 55: muster.cluster.v1.RefoundCluster.tokens:type_name -> muster.cluster.v1.Token
+	56, // [56:56] is the sub-list for method output_type
+	56, // [56:56] is the sub-list for method input_type
+	56, // [56:56] is the sub-list for extension type_name
+	56, // [56:56] is the sub-list for extension extendee
+	0,  // [0:56] is the sub-list for field type_name
 }
 
 func init() { file_clusterpb_command_proto_init() }
@@ -3128,6 +3204,7 @@ func file_clusterpb_command_proto_init() {
 		(*Command_RemoveMember)(nil),
 		(*Command_DrainMember)(nil),
 		(*Command_BeginRemoval)(nil),
+		(*Command_CloseRoutes)(nil),
 		(*Command_CreateToken)(nil),
 		(*Command_BindToken)(nil),
 		(*Command_RevokeToken)(nil),
@@ -3160,7 +3237,7 @@ func file_clusterpb_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_clusterpb_command_proto_rawDesc), len(file_clusterpb_command_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   36,
+			NumMessages:   37,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1487,11 +1487,15 @@ func (x *Limits) GetExemplars() int64 {
 type Route struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Ring.id; 0: no ring claims the tenant.
-	Ring          uint64 `protobuf:"varint,1,opt,name=ring,proto3" json:"ring,omitempty"`
-	From          uint64 `protobuf:"varint,2,opt,name=from,proto3" json:"from,omitempty"`
-	To            uint64 `protobuf:"varint,3,opt,name=to,proto3" json:"to,omitempty"`
-	BeginMs       int64  `protobuf:"varint,4,opt,name=begin_ms,json=beginMs,proto3" json:"begin_ms,omitempty"`
-	EndMs         int64  `protobuf:"varint,5,opt,name=end_ms,json=endMs,proto3" json:"end_ms,omitempty"`
+	Ring    uint64 `protobuf:"varint,1,opt,name=ring,proto3" json:"ring,omitempty"`
+	From    uint64 `protobuf:"varint,2,opt,name=from,proto3" json:"from,omitempty"`
+	To      uint64 `protobuf:"varint,3,opt,name=to,proto3" json:"to,omitempty"`
+	BeginMs int64  `protobuf:"varint,4,opt,name=begin_ms,json=beginMs,proto3" json:"begin_ms,omitempty"`
+	EndMs   int64  `protobuf:"varint,5,opt,name=end_ms,json=endMs,proto3" json:"end_ms,omitempty"`
+	// Revision and time at which its closing was committed: no write begins by
+	// it any more. 0: not closed yet.
+	Closed        uint64 `protobuf:"varint,20,opt,name=closed,proto3" json:"closed,omitempty"`
+	ClosedMs      int64  `protobuf:"varint,21,opt,name=closed_ms,json=closedMs,proto3" json:"closed_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1557,6 +1561,20 @@ func (x *Route) GetBeginMs() int64 {
 func (x *Route) GetEndMs() int64 {
 	if x != nil {
 		return x.EndMs
+	}
+	return 0
+}
+
+func (x *Route) GetClosed() uint64 {
+	if x != nil {
+		return x.Closed
+	}
+	return 0
+}
+
+func (x *Route) GetClosedMs() int64 {
+	if x != nil {
+		return x.ClosedMs
 	}
 	return 0
 }
@@ -3143,13 +3161,15 @@ const file_clusterpb_state_proto_rawDesc = "" +
 	"\x12_label_name_lengthB\x15\n" +
 	"\x13_label_value_lengthB\f\n" +
 	"\n" +
-	"_exemplars\"q\n" +
+	"_exemplars\"\xa6\x01\n" +
 	"\x05Route\x12\x12\n" +
 	"\x04ring\x18\x01 \x01(\x04R\x04ring\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\x04R\x04from\x12\x0e\n" +
 	"\x02to\x18\x03 \x01(\x04R\x02to\x12\x19\n" +
 	"\bbegin_ms\x18\x04 \x01(\x03R\abeginMs\x12\x15\n" +
-	"\x06end_ms\x18\x05 \x01(\x03R\x05endMs\"\x8e\x01\n" +
+	"\x06end_ms\x18\x05 \x01(\x03R\x05endMs\x12\x16\n" +
+	"\x06closed\x18\x14 \x01(\x04R\x06closed\x12\x1b\n" +
+	"\tclosed_ms\x18\x15 \x01(\x03R\bclosedMs\"\x8e\x01\n" +
 	"\vTenantToken\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\fR\x04hash\x12\x1d\n" +
