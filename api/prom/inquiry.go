@@ -49,11 +49,14 @@ func routesOf(st *cluster.State, t *clusterpb.Tenant, p ring.Period, slack int64
 	if t.GetRoute() != nil {
 		add(t.Route, farTime)
 	}
-	// A former route counts until it is forgotten, and not until its end only:
-	// nobody closes routes yet, and a quorum that has not heard of the new one
-	// goes on acknowledging by the old.
+	// A former route counts until it was closed, and not until its end only: a
+	// quorum that has not heard of the new one goes on acknowledging by the old.
 	for _, r := range t.GetPastRoutes() {
-		add(r, farTime)
+		end := farTime
+		if r.GetClosed() != 0 {
+			end = max(r.GetEndMs(), r.GetClosedMs()) + slack
+		}
+		add(r, end)
 	}
 	return out
 }

@@ -54,13 +54,8 @@ func remove(c *cli.Context, std stdio, cl *client, node string) error {
 	if r := c.String("reason"); r != "" {
 		q.Set("reason", r)
 	}
-	ctx, cancel := c.Context, context.CancelFunc(func() {})
-	if t := c.Duration("timeout"); t > 0 {
-		ctx, cancel = context.WithTimeout(ctx, t)
-	}
+	first, cancel := context.WithTimeout(c.Context, commandTimeout)
 	defer cancel()
-	first, cancelFirst := context.WithTimeout(ctx, commandTimeout)
-	defer cancelFirst()
 	raw, _, err := cl.raw(first, mutation(c, request{method: http.MethodDelete, path: memberPath(node), query: q}))
 	if err != nil {
 		return err
@@ -71,7 +66,7 @@ func remove(c *cli.Context, std stdio, cl *client, node string) error {
 	}
 	waits := !a.DryRun && !c.Bool("force") && !c.Bool("cancel")
 	if waits {
-		if err := awaitRemoved(ctx, cl, std, node); err != nil {
+		if err := awaitRemoved(c.Context, cl, std, node, c.Duration("timeout")); err != nil {
 			return err
 		}
 	}
@@ -93,8 +88,13 @@ func remove(c *cli.Context, std stdio, cl *client, node string) error {
 }
 
 // awaitRemoved waits until the node is no member any more, and tells how far it
-// is.
-func awaitRemoved(ctx context.Context, cl *client, std stdio, node string) error {
+// is; at most for limit, where that is not 0.
+func awaitRemoved(ctx context.Context, cl *client, std stdio, node string, limit time.Duration) error {
+	if limit > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, limit)
+		defer cancel()
+	}
 	told := ""
 	for {
 		m, err := memberNow(ctx, cl, node)

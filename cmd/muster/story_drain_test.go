@@ -20,6 +20,7 @@ type pen struct {
 	series  int
 	doors   []int
 	stop    chan struct{}
+	once    sync.Once
 	done    sync.WaitGroup
 	mu      sync.Mutex
 	last    int64 // time of the newest tick that was acknowledged
@@ -28,7 +29,7 @@ type pen struct {
 	refused []string
 }
 
-// write begins to write through these nodes.
+// pen begins to write through these nodes.
 func (b *bed) pen(tenant string, series int, doors ...int) *pen {
 	p := &pen{b: b, tenant: tenant, series: series, doors: doors, stop: make(chan struct{})}
 	p.done.Go(p.run)
@@ -84,15 +85,16 @@ func (p *pen) refusals() []string {
 	return slices.Clone(p.refused)
 }
 
+// halt stops the pen; twice is once.
+func (p *pen) halt() {
+	p.once.Do(func() { close(p.stop) })
+	p.done.Wait()
+}
+
 // end stops the pen and wants no write to have been refused.
 func (p *pen) end() {
 	p.b.t.Helper()
-	select {
-	case <-p.stop:
-	default:
-		close(p.stop)
-	}
-	p.done.Wait()
+	p.halt()
 	require.Empty(p.b.t, p.refusals(), "of %d writes", p.count())
 }
 
@@ -124,7 +126,7 @@ func TestDrainUnderWrites(t *testing.T) {
 		name := b.nodes[drained].cfg.Name
 		b.cli(0, "cluster", "transfer-leader") // whoever leads: it may be that one
 		p := b.pen("a", 20, 0, 1)
-		defer func() { close(p.stop); p.done.Wait() }()
+		defer p.halt()
 		p.wrote(5)
 
 		out := b.cli(0, "cluster", "drain", name)
@@ -149,7 +151,7 @@ func TestDrainUnderWrites(t *testing.T) {
 		require.NotContains(t, b.nodes[drained].node.ready.failed(), "draining")
 		b.settle()
 		p.wrote(5)
-		require.Empty(t, p.refusals())
+		p.end()
 		b.write(drained, "b", batch("m", 1, time.Now().UnixMilli())...)
 	})
 }
