@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -102,7 +103,7 @@ func awaitRemoved(ctx context.Context, cl *client, std stdio, node string, limit
 		switch {
 		case ctx.Err() != nil:
 			return interrupted(node, told, ctx.Err())
-		case errors.As(err, &f) && f.status == http.StatusNotFound:
+		case errors.As(err, &f) && f.status == http.StatusNotFound, f.saysItIsOut(node):
 			return nil
 		case err != nil && !isPassing(err):
 			return err
@@ -117,6 +118,11 @@ func awaitRemoved(ctx context.Context, cl *client, std stdio, node string, limit
 			return interrupted(node, told, err)
 		}
 	}
+}
+
+// saysItIsOut says whether the node itself answered that it was removed.
+func (f *failure) saysItIsOut(node string) bool {
+	return f != nil && f.status == http.StatusForbidden && f.Node == node && strings.Contains(f.Text, node+" was removed from cluster")
 }
 
 func memberNow(ctx context.Context, cl *client, node string) (leavingMember, error) {
