@@ -124,6 +124,9 @@ func consistency(ctx context.Context, o options) error {
 		}
 		fmt.Printf("consistency: seed %d, %d nodes, %v: %d faults, %d elections, %d messages held up; %d calls, %d of unknown outcome, %d not done; %s\n",
 			seed, nodes, o.duration, r.Faults, r.Elections, r.Held, r.Calls, r.Unknown, r.Undone, verdict(r.Findings))
+		for _, found := range r.Findings[:min(len(r.Findings), mostPrinted)] {
+			say("%s", found) // at once: the next seed takes minutes
+		}
 		failed = append(failed, findings(fmt.Sprintf("seed %d: ", seed), r.Findings))
 	}
 	return errors.Join(failed...)
@@ -154,8 +157,8 @@ func writes(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("writes: %d kills on five nodes, %d samples acknowledged, %d requests refused and repeated; %s\n",
-		r.Kills, r.Acknowledged, r.Refused, verdict(r.Findings))
+	fmt.Printf("writes: %d kills on five nodes and %d replaced, %d samples acknowledged, %d requests refused and repeated; %s\n",
+		r.Kills, r.Replaced, r.Acknowledged, r.Refused, verdict(r.Findings))
 	return findings("", r.Findings)
 }
 

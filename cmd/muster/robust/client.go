@@ -78,6 +78,11 @@ func (a answer) refusesSurely() bool {
 	return a.status == http.StatusServiceUnavailable && json.Unmarshal(a.body, &p) == nil && p.Voters != nil
 }
 
+// isRemoved says whether the node answers that it is a member no more.
+func (a answer) isRemoved() bool {
+	return a.status == http.StatusForbidden && bytes.Contains(a.body, []byte("was removed from cluster"))
+}
+
 func (a answer) revision() uint64 {
 	n, _ := strconv.ParseUint(a.header.Get("Muster-Revision"), 10, 64)
 	return n
@@ -101,7 +106,7 @@ func (c *client) read(ctx context.Context, h *History, id, consistency string) O
 	a := c.do(ctx, http.MethodGet, path, nil, nil)
 	op.Return = h.Now()
 	switch {
-	case a.err != nil || a.status >= 500:
+	case a.err != nil || a.status >= 500 || a.isRemoved():
 		return op
 	case a.status == http.StatusOK:
 		var t tenantBody
@@ -144,7 +149,7 @@ func (c *client) change(ctx context.Context, h *History, op Op) (Op, bool) {
 		return op, a.sent
 	case a.refusesSurely():
 		return op, false
-	case a.status >= 500:
+	case a.status >= 500 || a.isRemoved():
 		return op, true
 	case a.status == http.StatusPreconditionFailed:
 		op.Outcome = Conflict

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -112,6 +113,9 @@ func judge(ctx context.Context, c Config, f *fleet.Fleet, h *History) (Report, e
 	}
 	for _, n := range f.Nodes {
 		n.Kill()
+	}
+	if err := h.Save(filepath.Join(c.Dir, "history.txt")); err != nil {
+		return Report{}, fmt.Errorf("keep the history: %w", err)
 	}
 	ops := h.Ops()
 	r := Report{Calls: len(ops), Undone: h.undone, Findings: h.odd}

@@ -1,7 +1,11 @@
 package robust
 
 import (
+	"bytes"
+	"cmp"
 	"fmt"
+	"os"
+	"slices"
 	"sync"
 	"time"
 )
@@ -119,4 +123,16 @@ func (h *History) Tenants() []string {
 		}
 	}
 	return out
+}
+
+// Save writes the history to a file, a call a line, in the order of their
+// beginnings.
+func (h *History) Save(file string) error {
+	ops := h.Ops()
+	slices.SortFunc(ops, func(a, b Op) int { return cmp.Compare(a.Call, b.Call) })
+	var text bytes.Buffer
+	for _, op := range ops {
+		fmt.Fprintln(&text, op)
+	}
+	return os.WriteFile(file, text.Bytes(), 0o600)
 }
