@@ -156,14 +156,31 @@ func TestADrainEndsWithTheProcess(t *testing.T) {
 		t.Errorf("%s leads, and %s drains: %v", now, leader.name, leader.node.Drains())
 	}
 	// Nobody may choose it meanwhile, and no second one may drain.
-	if _, err := ask.node.HandLeadership(ask.ctx(), leader.name, false); err == nil || !strings.Contains(err.Error(), "is draining") {
-		t.Errorf("leadership for a draining node: %v", err)
-	}
+	// A leader that has just begun has to hear of them first.
+	b.eventually("leadership is refused to the draining node", func() string {
+		_, err := ask.node.HandLeadership(ask.ctx(), leader.name, false)
+		if err == nil {
+			b.t.Fatal("a draining node leads")
+		}
+		if !strings.Contains(err.Error(), "is draining") {
+			return err.Error()
+		}
+		return ""
+	})
 	second := b.nodes[(slices.Index(b.nodes, leader)+2)%3]
-	answer, err := ask.node.Propose(ask.ctx(), drain(second.name))
-	if err != nil || !strings.Contains(answer.GetRefusal().GetMessage(), leader.name+" is draining") {
-		t.Errorf("a second drain: %v, %v", answer, err)
-	}
+	b.eventually("a second drain is refused", func() string {
+		answer, err := ask.node.Propose(ask.ctx(), drain(second.name))
+		if err != nil {
+			return err.Error()
+		}
+		if answer.GetRefusal() == nil {
+			b.t.Fatal("two of three drain")
+		}
+		if m := answer.GetRefusal().GetMessage(); !strings.Contains(m, leader.name+" is draining") {
+			return m
+		}
+		return ""
+	})
 	leader.stop()
 	leader.start()
 	if leader.node.Drains() {

@@ -261,6 +261,11 @@ func everyChange() []proto.Message {
 		&clusterpb.PutSettings{Settings: DefaultSettings()},
 		&clusterpb.SetCustodians{Store: 1, Custodians: []uint32{2}},
 		&clusterpb.EmptyStore{Store: 1, InBucket: true},
+		&clusterpb.RestoreState{Source: "daily", Tenants: []*clusterpb.RestoredTenant{{Id: "restored"}}},
+		&clusterpb.RecoverCluster{Node: "n1", Known: 1},
+		&clusterpb.RefoundCluster{Member: joining("n1", "n1/z", false).GetMember(), StoreId: joining("n1", "n1/z", false).GetStoreId(), CaCertificates: []byte("pem"), Known: 1},
+		&clusterpb.CheckState{},
+		&clusterpb.RaiseVersion{Version: 2},
 	}
 }
 
