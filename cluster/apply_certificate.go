@@ -43,7 +43,8 @@ func (e *edit) rotateCA(c *clusterpb.RotateCA) (uint64, *clusterpb.Refusal) {
 	return e.rev, nil
 }
 
-// retireCA notes that the old CAs shall go, or drops them.
+// retireCA notes that the old CAs shall go, or drops them, and with them what
+// they have signed for readers and writers.
 func (e *edit) retireCA(c *clusterpb.RetireCA) (uint64, *clusterpb.Refusal) {
 	under := e.next.cluster.GetCaRotation()
 	if r := e.expect("CA rotation", e.next.cluster.GetName(), under.GetRevision()); r != nil {
@@ -64,10 +65,15 @@ func (e *edit) retireCA(c *clusterpb.RetireCA) (uint64, *clusterpb.Refusal) {
 	if r := checkCAs(c.GetCaCertificates()); r != nil {
 		return 0, r
 	}
+	kept := e.unexpired()
+	had := len(kept)
+	kept = slices.DeleteFunc(kept, func(i *clusterpb.IssuedCertificate) bool { return i.GetCreatedMs() < under.GetBegunMs() })
 	e.setCluster(func(cl *clusterpb.Cluster) {
-		cl.CaCertificates, cl.CaRotation = bytes.Clone(c.GetCaCertificates()), nil
+		cl.CaCertificates, cl.CaRotation, cl.Issued = bytes.Clone(c.GetCaCertificates()), nil, kept
 	})
-	e.note("CA rotation finished", e.next.cluster.GetName(), "the old CA is believed no more")
+	e.changed.Tokens = true
+	e.note("CA rotation finished", e.next.cluster.GetName(),
+		fmt.Sprintf("the old CA is believed no more; %d certificates of readers and writers ended with it", had-len(kept)))
 	return 0, nil
 }
 

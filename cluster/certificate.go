@@ -102,6 +102,10 @@ func (n *Node) reportCredentials(r *clusterpb.Report) {
 	}
 }
 
+// Credentials are what this node shows and whom it believes; nil while it belongs
+// to no cluster.
+func (n *Node) Credentials() *pki.Credentials { return n.credentials() }
+
 // RenewCertificate gets this node a new certificate for the key it has.
 func (n *Node) RenewCertificate(ctx context.Context) error {
 	if n.engine.Load() == nil {

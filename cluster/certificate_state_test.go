@@ -95,6 +95,7 @@ func TestACARotationIsBegunOnceAndFinishedWhenAsked(t *testing.T) {
 	old := string(h.state.Cluster().GetCaCertificates())
 	h.refused(clusterpb.Refusal_INVALID, "ca_certificates", &clusterpb.RotateCA{})
 	h.refused(clusterpb.Refusal_NOT_FOUND, "", &clusterpb.RetireCA{})
+	h.do(issue(serialOf(1), "", h.now+day))
 	begun := h.do(&clusterpb.RotateCA{CaCertificates: []byte(old + "new")}).Version
 	h.refused(clusterpb.Refusal_EXISTS, "", &clusterpb.RotateCA{CaCertificates: []byte("other")})
 	h.do(&clusterpb.RotateCA{CaCertificates: []byte(old + "new2"), Again: true})
@@ -103,7 +104,11 @@ func TestACARotationIsBegunOnceAndFinishedWhenAsked(t *testing.T) {
 	h.do(&clusterpb.RetireCA{})
 	h.do(&clusterpb.RetireCA{}) // harmless
 	h.refused(clusterpb.Refusal_INVALID, "ca_certificates", &clusterpb.RetireCA{Drop: true})
+	h.do(issue(serialOf(2), "", h.now+day))
 	h.do(&clusterpb.RetireCA{Drop: true, CaCertificates: []byte("new2")})
+	if h.state.Issued(serialOf(1)) != nil || h.state.Issued(serialOf(2)) == nil {
+		t.Errorf("issued are %v, want those that the new CA has signed", h.state.Cluster().GetIssued())
+	}
 	if c := h.state.Cluster(); string(c.GetCaCertificates()) != "new2" || c.GetCaRotation() != nil {
 		t.Errorf("cluster %v", c)
 	}

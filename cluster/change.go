@@ -3,6 +3,7 @@ package cluster
 import (
 	"fmt"
 	"net"
+	"strings"
 
 	"github.com/muster-metrics/muster/proto/clusterpb"
 )
@@ -17,14 +18,14 @@ func (e *edit) by() string {
 	switch {
 	case actor == "":
 		return from
-	case from == "" || from == LocalSource:
+	case from == "" || strings.HasPrefix(from, LocalSource):
 		return actor
 	default:
 		return actor + "@" + from
 	}
 }
 
-// LocalSource is the source of what was asked on a node's unix socket.
+// LocalSource begins the source of what was asked on a node's unix socket.
 const LocalSource = "unix socket"
 
 // conflict says how an object is that the asker took for another version.

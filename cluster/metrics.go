@@ -27,6 +27,12 @@ func (n *Node) register() error {
 			}
 			return 0
 		}),
+		gauge("muster_cluster_raft_term", "Raft's term: it rises with each election.", func() float64 {
+			if e := n.engine.Load(); e != nil {
+				return float64(e.raft.CurrentTerm())
+			}
+			return 0
+		}),
 		gauge("muster_cluster_has_leader", "1 while this node knows a leader.", func() float64 {
 			if _, ok := n.Leader(); ok {
 				return 1

@@ -63,7 +63,11 @@ type IssueRequest struct {
 }
 
 // Command is the record that is committed before anything is signed.
-func (r IssueRequest) Command(serial string, now time.Time) (*clusterpb.Command, error) {
+func (r IssueRequest) Command(now time.Time) (*clusterpb.Command, error) {
+	serial, err := pki.NewSerial()
+	if err != nil {
+		return nil, err
+	}
 	req, err := pki.ParseRequest(r.CSR)
 	if err != nil {
 		return nil, &RefusedError{invalid("csr", "%v", err)}
@@ -74,7 +78,8 @@ func (r IssueRequest) Command(serial string, now time.Time) (*clusterpb.Command,
 	return &clusterpb.Command{
 		Actor: r.Actor, Source: r.Source, TimeMs: now.UnixMilli(),
 		Change: &clusterpb.Command_IssueCertificate{IssueCertificate: &clusterpb.IssueCertificate{Certificate: &clusterpb.IssuedCertificate{
-			Serial: serial, Role: r.Role, Name: r.Name, Tenant: r.Tenant, KeyHash: req.KeyHash(), ExpiresMs: now.Add(r.Life).UnixMilli(),
+			Serial: pki.SerialText(serial), Role: r.Role, Name: r.Name, Tenant: r.Tenant,
+			KeyHash: req.KeyHash(), ExpiresMs: now.Add(r.Life).UnixMilli(),
 		}}},
 	}, nil
 }
@@ -90,15 +95,11 @@ type Issue struct {
 // IssueCertificate records a certificate and has it signed by a node that has
 // the CA's key. A *RefusedError says why not.
 func (n *Node) IssueCertificate(ctx context.Context, r IssueRequest) (*Issue, error) {
-	number, err := pki.NewSerial()
+	cmd, err := r.Command(time.Now())
 	if err != nil {
 		return nil, err
 	}
-	serial := pki.SerialText(number)
-	cmd, err := r.Command(serial, time.Now())
-	if err != nil {
-		return nil, err
-	}
+	serial := cmd.GetIssueCertificate().GetCertificate().GetSerial()
 	answer, err := n.Propose(ctx, cmd)
 	if err != nil {
 		return nil, err

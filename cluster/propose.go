@@ -108,7 +108,7 @@ func (n *Node) lead(ctx context.Context, e *engine, cmd *clusterpb.Command) (*cl
 	if refusal := n.unsafeNow(e, cmd); refusal != nil {
 		return &clusterpb.ProposeResponse{Refusal: refusal}, nil
 	}
-	if refusal := n.stampRotation(cmd); refusal != nil {
+	if refusal := n.stampRotation(cmd, n.pki.NextCAKey); refusal != nil {
 		return &clusterpb.ProposeResponse{Refusal: refusal}, nil
 	}
 	res, err := commitPlaced(cmd,

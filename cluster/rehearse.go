@@ -9,6 +9,7 @@ import (
 	"github.com/hashicorp/raft"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/muster-metrics/muster/cluster/pki"
 	"github.com/muster-metrics/muster/proto/clusterpb"
 )
 
@@ -46,6 +47,9 @@ func (n *Node) rehearseHere(ctx context.Context, e *engine, cmd *clusterpb.Comma
 		return nil, err
 	}
 	if r := n.unsafeNow(e, cmd); r != nil {
+		return &clusterpb.ProposeResponse{Revision: st.Revision(), Refusal: r}, nil
+	}
+	if r := n.stampRotation(cmd, pki.NewKey); r != nil {
 		return &clusterpb.ProposeResponse{Revision: st.Revision(), Refusal: r}, nil
 	}
 	cmd.TimeMs = max(time.Now().UnixMilli(), 0)

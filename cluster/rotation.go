@@ -81,9 +81,9 @@ func (n *Node) noteCAKeyIfMoved() {
 	}
 }
 
-// stampRotation makes the new CA, where a change asks for one. Its key stays on
-// this node until the change is committed.
-func (n *Node) stampRotation(cmd *clusterpb.Command) *clusterpb.Refusal {
+// stampRotation makes the new CA, where a change asks for one, with the key that
+// newKey gives: one that stays on this node until the change is committed.
+func (n *Node) stampRotation(cmd *clusterpb.Command, newKey func() (*pki.Key, error)) *clusterpb.Refusal {
 	r := cmd.GetRotateCa()
 	if r == nil {
 		return nil
@@ -112,7 +112,7 @@ func (n *Node) stampRotation(cmd *clusterpb.Command) *clusterpb.Refusal {
 	if err != nil {
 		return unsafe("", "the CA's key: %v", err)
 	}
-	rotated, err := n.makeNextCA(bundle, ca)
+	rotated, err := n.makeNextCA(bundle, ca, newKey)
 	if err != nil {
 		return unsafe("", "make the new CA: %v", err)
 	}
@@ -120,8 +120,8 @@ func (n *Node) stampRotation(cmd *clusterpb.Command) *clusterpb.Refusal {
 	return nil
 }
 
-func (n *Node) makeNextCA(bundle *pki.Bundle, from *pki.CA) (*pki.Bundle, error) {
-	key, err := n.pki.NextCAKey()
+func (n *Node) makeNextCA(bundle *pki.Bundle, from *pki.CA, newKey func() (*pki.Key, error)) (*pki.Bundle, error) {
+	key, err := newKey()
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/muster-metrics/muster/cluster"
+	"github.com/muster-metrics/muster/cluster/pki"
 	"github.com/muster-metrics/muster/proto/clusterpb"
 )
 
@@ -32,6 +33,12 @@ type Node interface {
 	HandLeadership(ctx context.Context, to string, dry bool) (string, error)
 	Rebalance(ctx context.Context, ring string) error
 	WriteSnapshot(ctx context.Context, w io.Writer, local bool) (cluster.ArchiveHeader, error)
+	// Credentials are what the node shows; nil without a cluster.
+	Credentials() *pki.Credentials
+	RenewCertificate(ctx context.Context) error
+	IssueCertificate(ctx context.Context, r cluster.IssueRequest) (*cluster.Issue, error)
+	// AwaitedForCA are the members without a certificate of the newest CA.
+	AwaitedForCA() []string
 	Restore(ctx context.Context, r cluster.RestoreRequest) (*cluster.RestoreResult, error)
 }
 
@@ -163,6 +170,11 @@ func (a *api) routes() map[string]http.Handler {
 		"GET /api/v1/tokens":                       a.read(a.tokens),
 		"POST /api/v1/tokens":                      a.change(a.createToken),
 		"DELETE /api/v1/tokens/{id}":               a.change(a.revokeToken),
+		"GET /api/v1/certificates":                 a.read(a.certificates),
+		"POST /api/v1/certificates":                http.HandlerFunc(a.issueCertificate),
+		"DELETE /api/v1/certificates/{serial}":     a.change(a.revokeCertificate),
+		"POST /api/v1/certificates/renew":          http.HandlerFunc(a.renewCertificate),
+		"POST /api/v1/certificates/rotate":         a.change(a.rotateCA),
 		"GET /api/v1/snapshot":                     http.HandlerFunc(a.getSnapshot),
 		"POST /api/v1/snapshot":                    http.HandlerFunc(a.postSnapshot),
 	}

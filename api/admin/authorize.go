@@ -52,22 +52,25 @@ func Authorize(state func() *cluster.State, next http.Handler) http.Handler {
 		need := needs(r)
 		switch {
 		case isSocket(r):
-			serveAs(w, r, next, caller{"local", "unix socket"})
+			serveAs(w, r, next, peerOf(r))
 		case need == nobody:
 			next.ServeHTTP(w, r)
 		case r.TLS == nil:
 			send(w, http.StatusForbidden, &problem{Message: "use https or the unix socket"})
 		default:
-			has, c := identify(state(), r, time.Now())
+			has, c, why := identify(state(), r, time.Now())
 			switch {
 			case has == nobody:
 				w.Header().Set("WWW-Authenticate", `Bearer realm="muster"`)
 				send(w, http.StatusUnauthorized, &problem{
-					Message: "no operator token that is known and valid",
+					Message: why,
 					Next:    "send Authorization: Bearer TOKEN; `muster token create --role viewer|operator|admin` makes one",
 				})
 			case has < need:
-				send(w, http.StatusForbidden, &problem{Message: "the token's role is " + has.String() + ", this needs " + need.String()})
+				send(w, http.StatusForbidden, &problem{
+					Message: "the token's role is " + has.String() + ", this needs " + need.String(),
+					Next:    "make one with `muster token create --role " + need.String() + "` on a node, or as an admin",
+				})
 			default:
 				serveAs(w, r, next, c)
 			}
@@ -85,27 +88,36 @@ func isSocket(r *http.Request) bool {
 	return ok && addr.Network() == "unix"
 }
 
-// identify finds the role of the token that the request carries. The look-up
-// goes by the token's SHA-256 and ends in a comparison of constant time.
-func identify(st *cluster.State, r *http.Request, now time.Time) (role, caller) {
-	values := r.Header.Values("Authorization")
-	if st == nil || len(values) != 1 {
-		return nobody, caller{}
-	}
-	scheme, text, _ := strings.Cut(values[0], " ")
-	text = strings.TrimSpace(text)
-	if !strings.EqualFold(scheme, "Bearer") || text == "" {
-		return nobody, caller{}
+// identify finds the role of the token that the request carries, or says why
+// there is none. The look-up goes by the token's SHA-256 and ends in a
+// comparison of constant time. Only who has the whole token hears of its end.
+func identify(st *cluster.State, r *http.Request, now time.Time) (has role, c caller, why string) {
+	text, ok := bearer(r)
+	if st == nil || !ok {
+		return nobody, caller{}, "no operator token"
 	}
 	t := st.TokenByHash(pki.Hash(text))
 	if t == nil || !pki.Matches(t.GetHash(), text) {
-		return nobody, caller{}
+		return nobody, caller{}, "the token is not known: it was revoked, has expired long ago, or was not copied whole"
 	}
 	if t.GetExpiresMs() != 0 && t.GetExpiresMs() <= now.UnixMilli() {
-		return nobody, caller{}
+		return nobody, caller{}, "the token " + t.GetId() + " has expired at " + timeText(t.GetExpiresMs())
 	}
-	has := tokenRoles[t.GetRole()] // a node's token is nobody's here
-	return has, caller{actor: has.String() + " token " + t.GetId(), source: r.RemoteAddr}
+	if has = tokenRoles[t.GetRole()]; has == nobody {
+		return nobody, caller{}, "the token " + t.GetId() + " is for a node that joins, not for this door"
+	}
+	return has, caller{actor: has.String() + " token " + t.GetId(), source: r.RemoteAddr}, ""
+}
+
+// bearer is the token in the Authorization header; several are none.
+func bearer(r *http.Request) (string, bool) {
+	values := r.Header.Values("Authorization")
+	if len(values) != 1 {
+		return "", false
+	}
+	scheme, text, _ := strings.Cut(values[0], " ")
+	text = strings.TrimSpace(text)
+	return text, strings.EqualFold(scheme, "Bearer") && text != ""
 }
 
 // free are the paths that need no credential.

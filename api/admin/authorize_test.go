@@ -67,6 +67,9 @@ func TestTokensOverTLS(t *testing.T) {
 		{"POST", "/api/v1/cluster/init", "{}", 403, 403, 409},
 		{"GET", "/debug/pprof/heap", "", 403, 403, 404},
 		{"GET", "/api/v1/snapshot", "", 403, 403, 200},
+		{"GET", "/api/v1/certificates", "", 403, 403, 200},
+		{"POST", "/api/v1/certificates", "{}", 403, 403, 400},
+		{"POST", "/api/v1/certificates/rotate", "{\"finish\":true}", 403, 403, 404},
 		{"GET", "/metrics", "", 200, 200, 200},
 	} {
 		for who, text := range tokens {
@@ -134,11 +137,11 @@ func TestExpiredTokenIsNobodys(t *testing.T) {
 	b.call("POST", "/tokens", `{"role":"admin","expires":"1h"}`, 200).as(&made)
 	r := httptest.NewRequest(http.MethodGet, "/", nil)
 	r.Header.Set("Authorization", "Bearer "+made.Token)
-	if has, c := identify(b.node.State(), r, time.Now()); has != admin || !strings.HasPrefix(c.actor, "admin token ") {
-		t.Errorf("valid: %v %+v", has, c)
+	if has, c, why := identify(b.node.State(), r, time.Now()); has != admin || !strings.HasPrefix(c.actor, "admin token ") || why != "" {
+		t.Errorf("valid: %v %+v %s", has, c, why)
 	}
-	if has, _ := identify(b.node.State(), r, time.Now().Add(2*time.Hour)); has != nobody {
-		t.Errorf("expired: %v", has)
+	if has, _, why := identify(b.node.State(), r, time.Now().Add(2*time.Hour)); has != nobody || !strings.Contains(why, "has expired at 2") {
+		t.Errorf("expired: %v %s", has, why)
 	}
 }
 
@@ -146,8 +149,7 @@ func TestExpiredTokenIsNobodys(t *testing.T) {
 // a thought about who may use it fails here.
 func TestEveryRouteHasItsRole(t *testing.T) {
 	want := map[string]role{
-		"GET /api/v1/openapi.json": viewer, "GET /api/v1/snapshot": admin, "POST /api/v1/snapshot": admin,
-		"POST /api/v1/cluster/members/{name}/drain": operator, "POST /api/v1/cluster/members/{name}/undrain": operator,
+		"GET /api/v1/openapi.json": viewer, "GET /api/v1/snapshot": admin, "POST /api/v1/snapshot": admin, "POST /api/v1/cluster/members/{name}/undrain": operator,
 		"GET /api/v1/cluster/status": viewer, "GET /api/v1/cluster/members": viewer, "GET /api/v1/cluster/members/{name}": viewer,
 		"PUT /api/v1/cluster/members/{name}": operator, "DELETE /api/v1/cluster/members/{name}": operator,
 		"GET /api/v1/cluster/events": viewer, "POST /api/v1/cluster/init": admin, "POST /api/v1/cluster/join": admin,
@@ -159,7 +161,10 @@ func TestEveryRouteHasItsRole(t *testing.T) {
 		"DELETE /api/v1/rings/{name}": operator, "GET /api/v1/rings/{name}/slots": viewer,
 		"POST /api/v1/rings/{name}/plan": viewer, "POST /api/v1/rings/{name}/rebalance": operator,
 		"GET /api/v1/settings": viewer, "PUT /api/v1/settings": operator,
-		"GET /api/v1/tokens": admin, "POST /api/v1/tokens": admin, "DELETE /api/v1/tokens/{id}": admin,
+		"GET /api/v1/certificates": admin, "POST /api/v1/certificates": admin, "DELETE /api/v1/certificates/{serial}": admin,
+		"POST /api/v1/certificates/renew": admin, "POST /api/v1/certificates/rotate": admin,
+		"POST /api/v1/cluster/members/{name}/drain": operator,
+		"GET /api/v1/tokens":                        admin, "POST /api/v1/tokens": admin, "DELETE /api/v1/tokens/{id}": admin,
 	}
 	routes := (&api{}).routes()
 	for pattern := range routes {

@@ -3,6 +3,7 @@ package admin
 import (
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/muster-metrics/muster/cluster"
 	"github.com/muster-metrics/muster/cluster/pki"
@@ -207,6 +208,9 @@ type tenantTokenObject struct {
 	ID      string `json:"id"`
 	Tenant  string `json:"tenant"`
 	Created string `json:"created,omitempty"`
+	By      string `json:"created_by,omitempty"`
+	Expires string `json:"expires"` // "": never
+	Expired bool   `json:"expired,omitempty"`
 }
 
 func (a *api) tenantTokens(r *http.Request, st *cluster.State) (object, error) {
@@ -216,7 +220,10 @@ func (a *api) tenantTokens(r *http.Request, st *cluster.State) (object, error) {
 	}
 	list := []tenantTokenObject{}
 	for _, token := range t.GetTokens() {
-		list = append(list, tenantTokenObject{token.GetId(), t.GetId(), timeText(token.GetCreatedMs())})
+		list = append(list, tenantTokenObject{
+			ID: token.GetId(), Tenant: t.GetId(), Created: timeText(token.GetCreatedMs()), By: token.GetCreatedBy(), Expires: timeText(token.GetExpiresMs()),
+			Expired: token.GetExpiresMs() != 0 && token.GetExpiresMs() <= time.Now().UnixMilli(),
+		})
 	}
 	return object{struct {
 		Tokens []tenantTokenObject `json:"tokens"`
@@ -225,16 +232,27 @@ func (a *api) tenantTokens(r *http.Request, st *cluster.State) (object, error) {
 
 func (a *api) createTenantToken(r *http.Request) (change, error) {
 	id := r.PathValue("id")
-	if err := decode(r, &struct{}{}); err != nil {
+	var o struct {
+		Expires *span `json:"expires"`
+	}
+	if err := decode(r, &o); err != nil {
+		return change{}, err
+	}
+	life, err := o.Expires.milliseconds("expires")
+	if err != nil {
 		return change{}, err
 	}
 	token, err := pki.TokenFrom(pki.Fingerprint{}, a.secrets(r))
 	if err != nil {
 		return change{}, err
 	}
+	made := &clusterpb.TenantToken{Id: token.ID, Hash: token.Hash()}
+	if life != nil && *life > 0 {
+		made.ExpiresMs = time.Now().UnixMilli() + *life
+	}
 	return change{
 		command: &clusterpb.Command{Change: &clusterpb.Command_CreateTenantToken{CreateTenantToken: &clusterpb.CreateTenantToken{
-			Tenant: id, Token: &clusterpb.TenantToken{Id: token.ID, Hash: token.Hash()},
+			Tenant: id, Token: made,
 		}}},
 		present: showTenant(id),
 		made:    func(st *cluster.State) bool { return st.TenantByToken(token.Hash()) != nil },
@@ -243,8 +261,10 @@ func (a *api) createTenantToken(r *http.Request) (change, error) {
 				ID     string `json:"id"`
 				Tenant string `json:"tenant"`
 				Token  string `json:"token"`
+				// Expires is left out where the token never does.
+				Expires string `json:"expires,omitempty"`
 				outcome
-			}{token.ID, id, token.Text(), out}
+			}{token.ID, id, token.Text(), timeText(made.GetExpiresMs()), out}
 		},
 	}, nil
 }

@@ -111,7 +111,8 @@ func (a *api) createToken(r *http.Request) (change, error) {
 }
 
 // newToken makes a token that names the cluster's CA, so that its bearer knows
-// whom to show it.
+// whom to show it: the newest CA once every member shows that, else the oldest,
+// which leads to both.
 func (a *api) newToken(r *http.Request) (pki.Token, error) {
 	c := a.node.State().Cluster()
 	if c == nil {
@@ -121,7 +122,11 @@ func (a *api) newToken(r *http.Request) (pki.Token, error) {
 	if err != nil {
 		return pki.Token{}, err
 	}
-	return pki.TokenFrom(bundle.Fingerprint(), a.secrets(r))
+	ca := bundle.Fingerprint()
+	if len(a.node.AwaitedForCA()) > 0 {
+		ca = pki.FingerprintOf(bundle.Certificates()[0])
+	}
+	return pki.TokenFrom(ca, a.secrets(r))
 }
 
 func (a *api) revokeToken(r *http.Request) (change, error) {

@@ -5,9 +5,11 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/muster-metrics/muster/cluster"
 	"github.com/muster-metrics/muster/cluster/pki"
+	"github.com/muster-metrics/muster/proto/clusterpb"
 )
 
 // scopeHeader is what the Cortex family calls the tenant header.
@@ -16,20 +18,27 @@ const scopeHeader = "X-Scope-OrgID"
 // byToken finds the tenant whose token the request carries. The look-up goes by
 // the token's SHA-256 and ends in a comparison of constant time, so that its
 // duration tells nothing about any token.
-func (t *Tenancy) byToken(st *cluster.State, r *http.Request) (string, *refusal) {
+func (t *Tenancy) byToken(st *cluster.State, r *http.Request, now time.Time) (string, *refusal) {
 	text, ok := bearer(r)
 	if !ok {
 		return "", refuse(http.StatusUnauthorized, "no tenant token: send it as Authorization: Bearer TOKEN, or with Basic as the password")
 	}
-	tenant := st.TenantByToken(pki.Hash(text))
-	known := false
+	hash := pki.Hash(text)
+	tenant := st.TenantByToken(hash)
+	var known *clusterpb.TenantToken
 	for _, token := range tenant.GetTokens() {
 		if pki.Matches(token.GetHash(), text) {
-			known = true // and no break: every token is looked at
+			known = token // and no break: every token is looked at
 		}
 	}
-	if !known {
+	if gone := st.DeletedByToken(hash); known == nil && gone != nil {
+		return "", refuse(http.StatusForbidden, "tenant %s was deleted", gone.GetTenant())
+	}
+	if known == nil {
 		return "", refuse(http.StatusUnauthorized, "the tenant token is not known: it may have been revoked")
+	}
+	if end := known.GetExpiresMs(); end != 0 && end <= now.UnixMilli() {
+		return "", refuse(http.StatusUnauthorized, "the tenant token %s has expired at %s", known.GetId(), time.UnixMilli(end).UTC().Format(time.RFC3339))
 	}
 	return tenant.GetId(), t.contradicts(r, tenant.GetId())
 }

@@ -3,6 +3,7 @@ package tenancy
 import (
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
@@ -80,7 +81,7 @@ func (t *Tenancy) resolve(r *http.Request, write bool) (string, *refusal) {
 	var no *refusal
 	switch settings.GetTenantAuth() {
 	case clusterpb.TenantAuth_AUTH_TOKEN:
-		tenant, no = t.byToken(st, r)
+		tenant, no = t.byToken(st, r, time.Now())
 	case clusterpb.TenantAuth_AUTH_HEADER:
 		tenant, no = t.byHeader(r, settings.GetDefaultTenant())
 	case clusterpb.TenantAuth_AUTH_CERTIFICATE:

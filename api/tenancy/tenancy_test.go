@@ -42,6 +42,7 @@ func newWorld(t *testing.T, change func(*clusterpb.Settings)) *world {
 		w.token(t, id, id)
 	}
 	w.token(t, "bob", "bob2")
+	w.token(t, "bob", "old", 1_700_000_000_000)
 	w.put(t, "sam", clusterpb.TenantState_TENANT_SUSPENDED)
 	w.apply(t, &clusterpb.Command{Change: &clusterpb.Command_DeleteTenant{DeleteTenant: &clusterpb.DeleteTenant{Id: "gone"}}})
 	return w
@@ -49,7 +50,12 @@ func newWorld(t *testing.T, change func(*clusterpb.Settings)) *world {
 
 func (w *world) apply(t *testing.T, cmd *clusterpb.Command) {
 	t.Helper()
-	cmd.TimeMs = 1_800_000_000_000
+	w.applyAt(t, 1_800_000_000_000, cmd)
+}
+
+func (w *world) applyAt(t *testing.T, now int64, cmd *clusterpb.Command) {
+	t.Helper()
+	cmd.TimeMs = now
 	next, res := w.st.Apply(w.st.Revision()+1, cmd)
 	if res.Refusal != nil {
 		t.Fatal(res.Refusal)
@@ -62,15 +68,20 @@ func (w *world) put(t *testing.T, id string, state clusterpb.TenantState) {
 	w.apply(t, &clusterpb.Command{Change: &clusterpb.Command_PutTenant{PutTenant: &clusterpb.PutTenant{Id: id, State: state}}})
 }
 
-func (w *world) token(t *testing.T, tenant, as string) {
+// token makes one that may expire; the state's clock is not the wall's.
+func (w *world) token(t *testing.T, tenant, as string, expires ...int64) {
 	t.Helper()
 	token, err := pki.NewTenantToken()
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.tokens[as] = token.Text()
-	w.apply(t, &clusterpb.Command{Change: &clusterpb.Command_CreateTenantToken{CreateTenantToken: &clusterpb.CreateTenantToken{
-		Tenant: tenant, Token: &clusterpb.TenantToken{Id: token.ID, Hash: token.Hash()},
+	made := &clusterpb.TenantToken{Id: token.ID, Hash: token.Hash()}
+	for _, end := range expires {
+		made.ExpiresMs = end
+	}
+	w.applyAt(t, 1_600_000_000_000, &clusterpb.Command{Change: &clusterpb.Command_CreateTenantToken{CreateTenantToken: &clusterpb.CreateTenantToken{
+		Tenant: tenant, Token: made,
 	}}})
 }
 
@@ -157,7 +168,7 @@ func ask(t *testing.T, door func(func(http.ResponseWriter, *http.Request, string
 
 func TestToken(t *testing.T) {
 	w := newWorld(t, func(s *clusterpb.Settings) { s.TenantAuth = clusterpb.TenantAuth_AUTH_TOKEN })
-	alice, bob2, sam, gone := w.tokens["alice"], w.tokens["bob2"], w.tokens["sam"], w.tokens["gone"]
+	alice, bob2, sam, gone, old := w.tokens["alice"], w.tokens["bob2"], w.tokens["sam"], w.tokens["gone"], w.tokens["old"]
 	other, err := pki.NewTenantToken()
 	if err != nil {
 		t.Fatal(err)
@@ -186,7 +197,8 @@ func TestToken(t *testing.T) {
 		{"differing second header", header("Authorization", "Bearer "+alice, "THANOS-TENANT", "alice", "THANOS-TENANT", "bob"), nil, 403, 403, ""},
 		{"differing header that is no id", header("Authorization", "Bearer "+alice, "THANOS-TENANT", "../x"), nil, 403, 403, ""},
 		{"suspended", header("Authorization", "Bearer "+sam), nil, 403, 200, "sam"},
-		{"deleted: its tokens went with it", header("Authorization", "Bearer "+gone), nil, 401, 401, ""},
+		{"deleted", header("Authorization", "Bearer "+gone), nil, 403, 403, ""},
+		{"expired", header("Authorization", "Bearer "+old), nil, 401, 401, ""},
 		{"certificate counts for nothing", header(), verified(pkix.Name{CommonName: "alice"}), 401, 401, ""},
 	})
 }
