@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 
+	"github.com/muster-metrics/muster/api/admin"
 	"github.com/muster-metrics/muster/cluster/door"
 )
 
@@ -21,8 +23,9 @@ const drainTime = 15 * time.Second
 
 // newDoors makes the servers of the doors, without a port yet.
 func (n *node) newDoors() {
-	n.writeDoor = newServer(n.writeRoutes())
-	n.operatorDoor = newServer(n.operatorRoutes())
+	n.writeDoor = n.newServer(n.writeRoutes())
+	n.operatorDoor = n.newServer(n.operatorRoutes())
+	n.operatorDoor.ConnContext = admin.ConnContext
 	n.memberDoor = grpc.NewServer(n.door.ServerOptions()...)
 	n.cluster.RegisterControl(n.memberDoor)
 	n.ingest.RegisterReplication(n.memberDoor)
@@ -30,8 +33,10 @@ func (n *node) newDoors() {
 	n.taker.Register(n.memberDoor)
 }
 
-func newServer(h http.Handler) *http.Server {
+func (n *node) newServer(h http.Handler) *http.Server {
 	return &http.Server{
+		// Handshakes that fail, mostly: whoever cares asks for them.
+		ErrorLog:          slog.NewLogLogger(n.log.Handler(), slog.LevelDebug),
 		Handler:           h,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       5 * time.Minute,
@@ -54,7 +59,7 @@ func (n *node) bind(ctx context.Context) error {
 	if err := n.wrapTLS(); err != nil {
 		return err
 	}
-	opts, err := n.cfg.StoreTLS.options(n.door.Credentials, n.cluster.State)
+	opts, err := n.cfg.StoreTLS.options(n.door.Credentials, n.cluster.State, n.log)
 	if err != nil {
 		return err
 	}

@@ -4,10 +4,12 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/user"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -109,7 +111,7 @@ func wordsOf(line string) []string {
 var varying = map[string]bool{
 	"VERSION": true, "REVISION": true, "APPLIED": true, "LAG": true, "LAST CONTACT": true, "TIME": true, "STORE": true,
 	"DISK FREE": true, "SERIES": true, "INCARNATION": true, "CREATED": true, "CHANGED": true, "EXPIRES": true, "ID": true,
-	"CLOCK": true, "AGE": true, "SIZE": true, "FILE": true, "INDEX": true, "TERM": true,
+	"CLOCK": true, "AGE": true, "CA": true, "RENEWS": true, "SIZE": true, "FILE": true, "INDEX": true, "TERM": true,
 }
 
 // fields of JSON documents with numbers that vary.
@@ -139,6 +141,15 @@ var scrubs = []struct {
 	{regexp.MustCompile(`\b\d+(?:\.\d+)? [KMGT]i?B\b`), `SIZE`},
 }
 
+// oneself is the name under which events know who runs the tests.
+var oneself = sync.OnceValue(func() *regexp.Regexp {
+	u, err := user.Current()
+	if err != nil {
+		return regexp.MustCompile(`$^`)
+	}
+	return regexp.MustCompile(`\b` + regexp.QuoteMeta(u.Username) + `\b`)
+})
+
 // scrub replaces what differs from run to run: addresses and ports, times,
 // durations with seconds in them, sizes, ids, tokens, revisions and versions,
 // and in tables the cells of the columns in varying. Columns then stand two
@@ -150,6 +161,7 @@ func scrub(text string) string {
 			for _, s := range scrubs {
 				line = s.is.ReplaceAllString(line, s.to)
 			}
+			line = oneself().ReplaceAllString(line, "local")
 		}
 		out.WriteString(line)
 	}

@@ -54,6 +54,7 @@ func newApp(std stdio) *cli.App {
 			ringCommand(std),
 			tenantCommand(std),
 			tokenCommand(std),
+			certCommand(std),
 			settingsCommand(std),
 			snapshotCommand(std),
 			queryCommand(std),

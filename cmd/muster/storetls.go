@@ -6,12 +6,16 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
 
 	"github.com/muster-metrics/muster/cluster"
 	"github.com/muster-metrics/muster/cluster/pki"
@@ -37,32 +41,36 @@ func (s storeTLS) validate() error {
 }
 
 // options are the server's: the cluster's certificates, own ones, or none.
-func (s storeTLS) options(own func() *pki.Credentials, state func() *cluster.State) ([]grpc.ServerOption, error) {
-	if s.Mode == "off" {
+func (s storeTLS) options(own func() *pki.Credentials, state func() *cluster.State, log *slog.Logger) ([]grpc.ServerOption, error) {
+	switch {
+	case s.Mode == "off":
 		return nil, nil
-	}
-	var conf *tls.Config
-	if s.Cert != "" {
-		var err error
-		if conf, err = s.files(); err != nil {
+	case s.Cert != "":
+		if _, err := s.files(); err != nil {
 			return nil, err
 		}
-	} else {
-		conf = clusterTLS(own)
-		conf.ClientAuth = tls.RequireAnyClientCert
-		conf.VerifyConnection = func(cs tls.ConnectionState) error { return judgeReader(cs, own(), state()) }
+		conf := &tls.Config{
+			MinVersion:         tls.VersionTLS12,
+			GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return s.files() },
+		}
+		return []grpc.ServerOption{grpc.Creds(credentials.NewTLS(conf))}, nil
 	}
-	return []grpc.ServerOption{grpc.Creds(credentials.NewTLS(conf))}, nil
+	g := &storeGuard{own: own, state: state, log: log}
+	conf := clusterTLS(own)
+	conf.ClientAuth = tls.RequireAnyClientCert
+	conf.VerifyConnection = g.welcome
+	conf.SessionTicketsDisabled = true // each connection is judged by the state of its own time
+	return []grpc.ServerOption{
+		grpc.Creds(credentials.NewTLS(conf)),
+		grpc.ChainUnaryInterceptor(g.unary), grpc.ChainStreamInterceptor(g.stream),
+	}, nil
 }
 
 // files reads the operator's own certificates; they are read again for each
 // handshake, so that they can be renewed in place.
 func (s storeTLS) files() (*tls.Config, error) {
-	load := func() (*tls.Certificate, error) {
-		c, err := tls.LoadX509KeyPair(s.Cert, s.Key)
-		return &c, err
-	}
-	if _, err := load(); err != nil {
+	pair, err := tls.LoadX509KeyPair(s.Cert, s.Key)
+	if err != nil {
 		return nil, fmt.Errorf("store door: %w", err)
 	}
 	pem, err := os.ReadFile(s.ClientCA)
@@ -74,8 +82,8 @@ func (s storeTLS) files() (*tls.Config, error) {
 		return nil, fmt.Errorf("store door: %s holds no certificate", s.ClientCA)
 	}
 	return &tls.Config{
-		MinVersion: tls.VersionTLS12, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert,
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return load() },
+		MinVersion: tls.VersionTLS12, NextProtos: []string{"h2"}, Certificates: []tls.Certificate{pair},
+		ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert, SessionTicketsDisabled: true,
 	}, nil
 }
 
@@ -87,33 +95,104 @@ func clusterTLS(own func() *pki.Credentials) *tls.Config {
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			c := own()
 			if c == nil {
-				return nil, errors.New("this node has no certificate: it belongs to no cluster yet")
+				return nil, errNoCluster
 			}
 			return &c.Certificate, nil
 		},
 	}
 }
 
-// judgeReader lets in who has a certificate of the cluster as a reader, or as a
-// node that is a member.
-func judgeReader(cs tls.ConnectionState, own *pki.Credentials, st *cluster.State) error {
-	if own == nil {
-		return errors.New("this node belongs to no cluster yet")
+var errNoCluster = errors.New("this node has no certificate: it belongs to no cluster yet")
+
+// refusedEvery is how often the store door tells of a refusal for one reason.
+const refusedEvery = 10 * time.Second
+
+// storeGuard lets in who has a certificate of the cluster as a reader, or as a
+// node that is a member. It asks again with each call: a certificate that was
+// revoked meanwhile, or has run out, ends open connections too.
+type storeGuard struct {
+	own   func() *pki.Credentials
+	state func() *cluster.State
+	log   *slog.Logger
+
+	mu   sync.Mutex
+	told time.Time
+}
+
+// welcome judges a handshake. The other side hears of "bad certificate" only, so
+// the reason is told here.
+func (g *storeGuard) welcome(cs tls.ConnectionState) error {
+	err := g.judge(cs.PeerCertificates, time.Now())
+	if err != nil {
+		g.tell(err)
 	}
-	id, err := own.CAs.Verify(cs.PeerCertificates, x509.ExtKeyUsageClientAuth, time.Now())
+	return err
+}
+
+func (g *storeGuard) judge(chain []*x509.Certificate, now time.Time) error {
+	own := g.own()
+	if own == nil {
+		return errNoCluster
+	}
+	id, err := own.CAs.Verify(chain, x509.ExtKeyUsageClientAuth, now)
 	if err != nil {
 		return err
 	}
-	switch id.Role {
-	case pki.RoleReader:
-		return nil
-	case pki.RoleNode:
-		if m := st.Member(id.Name); m != nil && m.GetIncarnation() == id.Incarnation {
-			return nil
-		}
-		return fmt.Errorf("node %s is not a member", id.Name)
-	default:
-		return fmt.Errorf("role %s may not read", id.Role)
+	return g.allowed(id, chain[0], own.Identity.Cluster)
+}
+
+func (g *storeGuard) allowed(id pki.Identity, leaf *x509.Certificate, cluster string) error {
+	switch {
+	case id.Cluster != cluster:
+		return fmt.Errorf("the certificate is of cluster %s, this is %s", id.Cluster, cluster)
+	case id.Role != pki.RoleReader && id.Role != pki.RoleNode:
+		return fmt.Errorf("the certificate has the role %s, which may not read: `muster cert issue --role reader` makes another", id.Role)
+	}
+	return g.state().Vouches(id, pki.SerialText(leaf.SerialNumber), pki.KeyHash(leaf))
+}
+
+// still judges a call on a connection that was let in.
+func (g *storeGuard) still(ctx context.Context) error {
+	p, ok := peer.FromContext(ctx)
+	if !ok {
+		return status.Error(codes.Unauthenticated, "no certificate")
+	}
+	info, ok := p.AuthInfo.(credentials.TLSInfo)
+	if !ok {
+		return status.Error(codes.Unauthenticated, "no certificate")
+	}
+	if err := g.judge(info.State.PeerCertificates, time.Now()); err != nil {
+		g.tell(err)
+		return status.Error(codes.Unauthenticated, err.Error())
+	}
+	return nil
+}
+
+func (g *storeGuard) unary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+	if err := g.still(ctx); err != nil {
+		return nil, err
+	}
+	return next(ctx, req)
+}
+
+func (g *storeGuard) stream(srv any, ss grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+	if err := g.still(ss.Context()); err != nil {
+		return err
+	}
+	return next(srv, ss)
+}
+
+// tell writes a line now and then: somebody may knock a thousand times a second.
+func (g *storeGuard) tell(err error) {
+	g.mu.Lock()
+	now := time.Now()
+	silent := now.Sub(g.told) < refusedEvery
+	if !silent {
+		g.told = now
+	}
+	g.mu.Unlock()
+	if !silent {
+		g.log.Warn("store door refused a caller", "reason", err)
 	}
 }
 

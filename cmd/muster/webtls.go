@@ -24,6 +24,12 @@ func webTLS(file string) (*tls.Config, error) {
 	if err := yaml.Unmarshal(text, &conf); err != nil {
 		return nil, fmt.Errorf("--web.config.file: %w", err)
 	}
+	switch {
+	case len(conf.Users) > 0:
+		return nil, fmt.Errorf("--web.config.file: basic_auth_users have no effect here: tenants and operators show tokens (`muster tenant token create`, `muster token create`)")
+	case conf.TLSConfig.TLSCert == "" && conf.TLSConfig.TLSCertPath == "":
+		return nil, fmt.Errorf("--web.config.file: it has no tls_server_config with a certificate")
+	}
 	conf.TLSConfig.SetDirectory(filepath.Dir(file))
 	out, err := web.ConfigToTLSConfig(&conf.TLSConfig)
 	if err != nil {
