@@ -31,7 +31,7 @@ func (e *edit) expire(c *clusterpb.Expire) (uint64, *clusterpb.Refusal) {
 	epochs := e.expireEpochs(c.GetEpochsBeforeMs())
 	routes := e.expireRoutes(c.GetEpochsBeforeMs())
 	rings := e.expireRings(c.GetEpochsBeforeMs())
-	tombstones := e.expireTombstones(c.GetTombstonesBeforeMs())
+	tombstones := e.expireTombstones(c)
 	tokens := e.expireTokens(c.GetTokensBeforeMs())
 	tokens += e.expireTenantTokens(c.GetTokensBeforeMs())
 	certificates := e.expireIssued()
@@ -113,10 +113,13 @@ func (e *edit) expireRings(before int64) int {
 	return n
 }
 
-func (e *edit) expireTombstones(before int64) int {
+// expireTombstones forgets deleted tenants whose deletion every member has heard
+// of: one that slept would bring its tenant back otherwise.
+func (e *edit) expireTombstones(c *clusterpb.Expire) int {
 	n := 0
 	e.next.WalkTombstones(func(ts *clusterpb.Tombstone) bool {
-		if ts.GetTimeMs() < before {
+		heard := c.TombstonesThrough == nil || ts.GetRevision() <= c.GetTombstonesThrough()
+		if ts.GetTimeMs() < c.GetTombstonesBeforeMs() && heard {
 			e.dropTombstone(ts)
 			e.changed.touch(ts.GetTenant())
 			n++

@@ -158,7 +158,9 @@ func (n *Node) watchStuck(ctx context.Context, e *engine) {
 
 // expire forgets what is over.
 func (n *Node) expire(ctx context.Context, e *engine, now time.Time) {
+	through := n.appliedByAll()
 	cmd := &clusterpb.Command{Change: &clusterpb.Command_Expire{Expire: &clusterpb.Expire{
+		TombstonesThrough:  &through,
 		EpochsBeforeMs:     max(now.UnixMilli()-n.State().LongestRetention()-day, 0),
 		TombstonesBeforeMs: max(now.UnixMilli()-30*day, 0),
 		// Who sends an expired token is told so for a day.
@@ -167,6 +169,18 @@ func (n *Node) expire(ctx context.Context, e *engine, now time.Time) {
 	if err := n.commit(ctx, e, cmd); err != nil && ctx.Err() == nil {
 		n.log.Warn("leader: expire", "err", err)
 	}
+}
+
+// appliedByAll is the revision that every member has told this leader it has
+// applied; 0 where one was not heard yet.
+func (n *Node) appliedByAll() uint64 {
+	st := n.State()
+	least := st.Revision()
+	for _, m := range st.Members() {
+		c, _ := n.health.Of(m)
+		least = min(least, c.report.GetApplied())
+	}
+	return least
 }
 
 // activate makes joining nodes active that have applied their own joining: they

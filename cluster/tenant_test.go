@@ -36,6 +36,12 @@ func TestATenantsLife(t *testing.T) {
 	}
 	h.do(&clusterpb.DeleteTenant{Id: "a"})
 	h.now += 30 * day
+	// Somebody has not heard of it yet.
+	through := h.state.Tombstone("a").GetRevision() - 1
+	h.do(&clusterpb.Expire{TombstonesBeforeMs: h.now, TombstonesThrough: &through})
+	if h.state.Tombstone("a") == nil {
+		t.Fatal("a tombstone went before all had heard of the deletion")
+	}
 	h.do(&clusterpb.Expire{TombstonesBeforeMs: h.now})
 	h.do(&clusterpb.PutTenant{Id: "a", Automatic: true})
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -316,5 +317,38 @@ func TestEveryIsAQuarterAtMostHalfAMinute(t *testing.T) {
 		if got := Every(block); got != want {
 			t.Errorf("%v: %v", block, got)
 		}
+	}
+}
+
+// TestWhatMayBeOverWaits: nothing of a source is shipped before it is confirmed
+// that it lives, and that is asked for once in a scan.
+func TestWhatMayBeOverWaits(t *testing.T) {
+	b := newBed(t, "a", "b")
+	var ids []ulid.ULID
+	for _, src := range b.sources {
+		ids = append(ids, writeBlock(t, src.Dir, 0, 5))
+		writeBlock(t, src.Dir, 2*hour, 5)
+	}
+	over := errors.New("over")
+	asked := map[string]int{}
+	var mu sync.Mutex
+	b.shipper.cfg.Confirm = func(_ context.Context, src Source) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if asked[src.Tenant]++; src.Tenant == "a" {
+			return over
+		}
+		return nil
+	}
+	n, err := b.shipper.Sync(t.Context())
+	if n != 2 || !errors.Is(err, over) || !strings.Contains(err.Error(), "1 tenants' blocks wait") {
+		t.Errorf("%d uploaded, %v; want the two of b", n, err)
+	}
+	if b.safe(0, ids[0]) || !b.safe(1, ids[1]) || asked["a"] != 1 || asked["b"] != 1 || b.shipper.Pending() != 2 {
+		t.Errorf("a safe %v, b safe %v, asked %v, %d pending", b.safe(0, ids[0]), b.safe(1, ids[1]), asked, b.shipper.Pending())
+	}
+	b.shipper.cfg.Confirm = nil
+	if n := b.sync(t); n != 2 {
+		t.Errorf("%d uploaded later, want the two of a", n)
 	}
 }

@@ -1,6 +1,7 @@
 package ship
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +22,10 @@ type Config struct {
 	Ledger *Ledger
 	// Sources names the directories to ship from, anew at each scan. Not nil.
 	Sources func() []Source
+	// Confirm is asked once in a scan before the first block of a source is
+	// shipped: whether it lives still, by what is known now. After an error its
+	// blocks wait for the next scan. Nil: whatever Sources names lives.
+	Confirm func(context.Context, Source) error
 	// Every is the time from one scan to the next; see Every. Default 30s.
 	Every time.Duration
 	// Drain is how long the uploads in flight may go on once Run's context has
@@ -102,6 +107,8 @@ func (s *Shipper) Sync(ctx context.Context) (int, error) {
 	began := time.Now()
 	sources := s.cfg.Sources()
 	results := make([]result, len(sources))
+	var held error // why the first of the sources that wait does
+	waiting := 0
 
 	work, done := withGrace(ctx, s.cfg.Drain)
 	defer done()
@@ -126,6 +133,13 @@ func (s *Shipper) Sync(ctx context.Context) (int, error) {
 		uploaded += r.uploaded
 		pending += r.pending
 		errs = append(errs, r.err)
+		if r.held != nil {
+			held = cmp.Or(held, r.held)
+			waiting++
+		}
+	}
+	if held != nil {
+		errs = append(errs, fmt.Errorf("%d tenants' blocks wait: %w", waiting, held))
 	}
 	errs = append(errs, s.tidy(sources, results), ctx.Err())
 	s.m.pending.Set(float64(pending))
@@ -146,6 +160,7 @@ type result struct {
 	uploaded, pending int
 	present           map[ulid.ULID]bool // nil: the directory could not be read
 	err               error
+	held              error // by Config.Confirm
 }
 
 // ship ships one source: begins blocks until ctx ends, ends them under work.
@@ -163,6 +178,7 @@ func (s *Shipper) ship(ctx, work context.Context, src Source) (r result) {
 		s.m.corrupted.WithLabelValues(src.Tenant).Inc()
 		errs = append(errs, err)
 	}
+	confirmed := false
 	for _, b := range blocks {
 		if b.meta.Compaction.Level > 1 {
 			// The Compactor makes the higher levels, of what was shipped. The
@@ -170,7 +186,11 @@ func (s *Shipper) ship(ctx, work context.Context, src Source) (r result) {
 			s.m.skipped.WithLabelValues("compacted").Inc()
 			continue
 		}
-		if ctx.Err() != nil {
+		if !confirmed && r.held == nil {
+			r.held = s.confirm(ctx, src)
+			confirmed = r.held == nil
+		}
+		if ctx.Err() != nil || !confirmed {
 			r.pending++
 			continue
 		}
@@ -189,6 +209,16 @@ func (s *Shipper) ship(ctx, work context.Context, src Source) (r result) {
 		r.err = fmt.Errorf("tenant %s: %w", src.Tenant, err)
 	}
 	return r
+}
+
+func (s *Shipper) confirm(ctx context.Context, src Source) error {
+	if s.cfg.Confirm == nil {
+		return nil
+	}
+	if err := s.cfg.Confirm(ctx, src); err != nil {
+		return fmt.Errorf("%s.%d: %w", src.Tenant, src.Incarnation, err)
+	}
+	return nil
 }
 
 // carry takes one block through to safe.

@@ -117,7 +117,7 @@ func (n *node) newStorage() (err error) {
 		return err
 	}
 	n.shipper = ship.New(ship.Config{
-		Bucket: n.bucket, Ledger: n.ledger, Sources: n.sources, Every: ship.Every(n.cfg.BlockDuration), Log: log, Reg: n.reg,
+		Bucket: n.bucket, Ledger: n.ledger, Sources: n.sources, Confirm: n.stillLives, Every: ship.Every(n.cfg.BlockDuration), Log: log, Reg: n.reg,
 	})
 	return nil
 }

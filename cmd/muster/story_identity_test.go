@@ -18,6 +18,7 @@ import (
 // under its name, with a new store. Nothing that was acknowledged is missing, and
 // the old folder, found again, stays out.
 func TestAWipedNodeIsReplacedByItself(t *testing.T) {
+	t.Parallel()
 	beds(t, func(t *testing.T, b *bed) {
 		now := time.Now().UnixMilli()
 		last := len(b.nodes) - 1
@@ -64,6 +65,7 @@ func TestAWipedNodeIsReplacedByItself(t *testing.T) {
 // TestAllNodesMoveAtOnce: the machines got other addresses. --join says where one
 // of them is now.
 func TestAllNodesMoveAtOnce(t *testing.T) {
+	t.Parallel()
 	beds(t, func(t *testing.T, b *bed) {
 		now := time.Now().UnixMilli()
 		b.write(0, "a", batch("m", 100, now)...)

@@ -1,10 +1,14 @@
 package main
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/muster-metrics/muster/cluster"
 	"github.com/muster-metrics/muster/proto/clusterpb"
+	"github.com/muster-metrics/muster/ship"
 	"github.com/muster-metrics/muster/tsdb"
 )
 
@@ -59,6 +63,21 @@ func (n *node) removeDead() {
 		}
 	}
 	n.tsdb.SetTenants(nil, dead)
+}
+
+// stillLives asks the leader whether a tenant's life is not over: this node may
+// have slept since it last heard of it.
+func (n *node) stillLives(ctx context.Context, s ship.Source) error {
+	if _, led := n.cluster.Leader(); !led {
+		return fmt.Errorf("whether the tenant was deleted: %w", cluster.ErrNoLeader)
+	}
+	if _, err := n.cluster.Barrier(ctx); err != nil {
+		return fmt.Errorf("whether the tenant was deleted: %w", err)
+	}
+	if n.cluster.State().Tenant(s.Tenant).GetIncarnation() != s.Incarnation {
+		return errors.New("the tenant was deleted")
+	}
+	return nil
 }
 
 func settingsOf(st *cluster.State, t *clusterpb.Tenant) tsdb.Settings {

@@ -1957,8 +1957,10 @@ type Expire struct {
 	EpochsBeforeMs     int64                  `protobuf:"varint,1,opt,name=epochs_before_ms,json=epochsBeforeMs,proto3" json:"epochs_before_ms,omitempty"`
 	TombstonesBeforeMs int64                  `protobuf:"varint,2,opt,name=tombstones_before_ms,json=tombstonesBeforeMs,proto3" json:"tombstones_before_ms,omitempty"`
 	TokensBeforeMs     int64                  `protobuf:"varint,3,opt,name=tokens_before_ms,json=tokensBeforeMs,proto3" json:"tokens_before_ms,omitempty"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	// Only tombstones up to this revision go, which every member has applied.
+	TombstonesThrough *uint64 `protobuf:"varint,30,opt,name=tombstones_through,json=tombstonesThrough,proto3,oneof" json:"tombstones_through,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *Expire) Reset() {
@@ -2008,6 +2010,13 @@ func (x *Expire) GetTombstonesBeforeMs() int64 {
 func (x *Expire) GetTokensBeforeMs() int64 {
 	if x != nil {
 		return x.TokensBeforeMs
+	}
+	return 0
+}
+
+func (x *Expire) GetTombstonesThrough() uint64 {
+	if x != nil && x.TombstonesThrough != nil {
+		return *x.TombstonesThrough
 	}
 	return 0
 }
@@ -3003,11 +3012,13 @@ const file_clusterpb_command_proto_rawDesc = "" +
 	"\athrough\x18\x02 \x01(\x04R\athrough\".\n" +
 	"\bEpochKey\x12\x12\n" +
 	"\x04slot\x18\x01 \x01(\rR\x04slot\x12\x0e\n" +
-	"\x02to\x18\x02 \x01(\x04R\x02to\"\x8e\x01\n" +
+	"\x02to\x18\x02 \x01(\x04R\x02to\"\xd9\x01\n" +
 	"\x06Expire\x12(\n" +
 	"\x10epochs_before_ms\x18\x01 \x01(\x03R\x0eepochsBeforeMs\x120\n" +
 	"\x14tombstones_before_ms\x18\x02 \x01(\x03R\x12tombstonesBeforeMs\x12(\n" +
-	"\x10tokens_before_ms\x18\x03 \x01(\x03R\x0etokensBeforeMs\"\xa2\x01\n" +
+	"\x10tokens_before_ms\x18\x03 \x01(\x03R\x0etokensBeforeMs\x122\n" +
+	"\x12tombstones_through\x18\x1e \x01(\x04H\x00R\x11tombstonesThrough\x88\x01\x01B\x15\n" +
+	"\x13_tombstones_through\"\xa2\x01\n" +
 	"\tPutTenant\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x124\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1e.muster.cluster.v1.TenantStateR\x05state\x121\n" +
@@ -3231,6 +3242,7 @@ func file_clusterpb_command_proto_init() {
 		(*Command_RaiseVersion)(nil),
 	}
 	file_clusterpb_command_proto_msgTypes[4].OneofWrappers = []any{}
+	file_clusterpb_command_proto_msgTypes[21].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

@@ -2154,6 +2154,13 @@ func (m *Expire) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.TombstonesThrough != nil {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(*m.TombstonesThrough))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0xf0
+	}
 	if m.TokensBeforeMs != 0 {
 		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.TokensBeforeMs))
 		i--
@@ -3923,6 +3930,9 @@ func (m *Expire) SizeVT() (n int) {
 	}
 	if m.TokensBeforeMs != 0 {
 		n += 1 + protohelpers.SizeOfVarint(uint64(m.TokensBeforeMs))
+	}
+	if m.TombstonesThrough != nil {
+		n += 2 + protohelpers.SizeOfVarint(uint64(*m.TombstonesThrough))
 	}
 	n += len(m.unknownFields)
 	return n
@@ -8723,6 +8733,26 @@ func (m *Expire) UnmarshalVT(dAtA []byte) error {
 					break
 				}
 			}
+		case 30:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field TombstonesThrough", wireType)
+			}
+			var v uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				v |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			m.TombstonesThrough = &v
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
@@ -15237,6 +15267,26 @@ func (m *Expire) UnmarshalVTUnsafe(dAtA []byte) error {
 					break
 				}
 			}
+		case 30:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field TombstonesThrough", wireType)
+			}
+			var v uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				v |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			m.TombstonesThrough = &v
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
