@@ -3242,7 +3242,7 @@ func file_clusterpb_command_proto_init() {
 		(*Command_RaiseVersion)(nil),
 	}
 	file_clusterpb_command_proto_msgTypes[4].OneofWrappers = []any{}
-	file_clusterpb_command_proto_msgTypes[21].OneofWrappers = []any{}
+	file_clusterpb_command_proto_msgTypes[22].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
