@@ -18,10 +18,8 @@ import (
 )
 
 func TestRaftRunsAsDecided(t *testing.T) {
-	b := newBed(t)
-	n := b.add("n1")
-	n.node.cfg.Timing = Timing{}.withDefaults()
-	c := n.node.raftConfig("n1")
+	n := &Node{cfg: Config{Timing: Timing{}.withDefaults()}}
+	c := n.raftConfig("n1")
 	if err := raft.ValidateConfig(c); err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -66,7 +68,9 @@ func (b *bed) issue(ca *pki.CA, id Identity, at time.Time) *pki.Credentials {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	chain, err := ca.Sign(req, id, at)
+	as := id
+	as.Role = pki.RoleNode // no other role has credentials of a node
+	chain, err := ca.Sign(req, as, at)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -75,7 +79,25 @@ func (b *bed) issue(ca *pki.CA, id Identity, at time.Time) *pki.Credentials {
 		b.t.Fatal(err)
 	}
 	credentials.CAs = b.ca.Bundle()
+	if id.Role != pki.RoleNode {
+		b.disguise(credentials, ca, req, id, at)
+	}
 	return credentials
+}
+
+// disguise puts a certificate of another role in a node's place.
+func (b *bed) disguise(credentials *pki.Credentials, ca *pki.CA, req *pki.Request, id Identity, at time.Time) {
+	b.t.Helper()
+	chain, err := ca.Sign(req, id, at)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	block, _ := pem.Decode(chain)
+	leaf, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	credentials.Identity, credentials.Certificate.Leaf, credentials.Certificate.Certificate[0] = id, leaf, leaf.Raw
 }
 
 func node(name string) Identity {

@@ -145,7 +145,7 @@ func TestDialTurnsAwayFromAnImpostor(t *testing.T) {
 		reason      string
 	}{
 		"another node":         {b.node("n3"), "it is n3, want n2"},
-		"a reader named so":    {b.issue(b.ca, reader, time.Now()), "role reader, want node"},
+		"a reader named so":    {b.issue(b.ca, reader, time.Now()), "incompatible key usage"},
 		"another CA":           {b.issue(newCA(t, "c0ffee"), node("n2"), time.Now()), "unknown authority"},
 		"another cluster":      {b.issue(b.ca, foreign, time.Now()), "cluster decaf"},
 		"one that has run out": {b.issue(b.ca, node("n2"), time.Now().Add(-31*24*time.Hour)), "is after"},
@@ -251,7 +251,7 @@ func TestJoinerTurnsAwayFromAnImpostor(t *testing.T) {
 	}{
 		"our CA above a foreign leaf": {forged, "verify certificate"},
 		"no CA":                       {bare, "presented no CA"},
-		"a reader":                    {reader, "role reader, want node"},
+		"a reader":                    {reader, "incompatible key usage"},
 		"one that has run out":        {b.issue(b.ca, node("n1"), time.Now().Add(-31*24*time.Hour)), "is after"},
 	} {
 		t.Run(name, func(t *testing.T) {
