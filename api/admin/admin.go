@@ -21,6 +21,8 @@ type Node interface {
 	Barrier(ctx context.Context) (uint64, error)
 	Propose(ctx context.Context, cmd *clusterpb.Command) (*clusterpb.ProposeResponse, error)
 	Health() []*clusterpb.Health
+	// Roster compares Raft's servers with the members.
+	Roster() cluster.Roster
 	Leader() (string, bool)
 	Init(ctx context.Context, r cluster.InitRequest) (*cluster.InitResult, error)
 	Join(ctx context.Context, r cluster.JoinRequest) error
@@ -146,6 +148,7 @@ func (a *api) routes() map[string]http.Handler {
 		"POST /api/v1/cluster/members/{name}/drain":   a.change(a.drainMember),
 		"POST /api/v1/cluster/members/{name}/undrain": a.change(a.undrainMember),
 		"GET /api/v1/cluster/events":                  a.read(a.events),
+		"GET /api/v1/cluster/verify":                  http.HandlerFunc(a.verify),
 		"POST /api/v1/cluster/init":                   http.HandlerFunc(a.init),
 		"POST /api/v1/cluster/join":                   http.HandlerFunc(a.join),
 		"POST /api/v1/cluster/leader":                 http.HandlerFunc(a.transfer),

@@ -288,6 +288,7 @@ func TestTheDocumentIsTrue(t *testing.T) {
 	get("/cluster/members", "/cluster/members")
 	get("/cluster/status", "/cluster/status")
 	get("/cluster/events", "/cluster/events?since=1h")
+	get("/cluster/verify", "/cluster/verify")
 	for _, at := range []string{"/cluster/leader", "/cluster/members/n2/drain"} {
 		eventually(t, "n2 votes and holds its slots: "+at, func() bool {
 			return ask(t, b.socket, "http://muster/api/v1"+at+"?dry_run=true", "POST", "").code == 200

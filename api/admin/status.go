@@ -1,7 +1,9 @@
 package admin
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -24,6 +26,25 @@ type statusObject struct {
 	Nodes            []nodeStatus `json:"nodes"`
 	// Problems are the reasons why it is not healthy, a line each.
 	Problems []string `json:"problems,omitempty"`
+	// Warnings are what should be looked at and does not make it unhealthy.
+	Warnings []string `json:"warnings,omitempty"`
+
+	Raft raftStatus `json:"raft"`
+	// ClusterVersion is what all members understand; SpokenVersion the newest
+	// that all who are heard could.
+	ClusterVersion uint32 `json:"cluster_version"`
+	SpokenVersion  uint32 `json:"spoken_version"`
+	Maintenance    bool   `json:"maintenance"`
+	// Local says that this is what the node that answers knows by itself: there
+	// is no leader to ask.
+	Local bool `json:"local"`
+}
+
+// raftStatus is how many voters there are, are heard, and elect a leader.
+type raftStatus struct {
+	Voters int `json:"voters"`
+	Heard  int `json:"heard"`
+	Needed int `json:"needed"`
 }
 
 type ringStatus struct {
@@ -51,6 +72,17 @@ type nodeStatus struct {
 	Version       string `json:"version"`
 	// Leaving tells of a node that drains or is being removed how far that is.
 	Leaving string `json:"leaving,omitempty"`
+
+	Ready          bool   `json:"ready"`
+	NotReadyReason string `json:"not_ready_reason,omitempty"`
+	Diverged       string `json:"diverged,omitempty"`
+	ClockOffsetMS  int64  `json:"clock_offset_ms"`
+	// CertificateDays is how many are left; -1 where it is not known.
+	CertificateDays int `json:"certificate_days"`
+	// RaftFreeBytes is the room for the control state, below RaftWantedBytes a
+	// leader refuses changes.
+	RaftFreeBytes   int64 `json:"raft_free_bytes"`
+	RaftWantedBytes int64 `json:"raft_wanted_bytes"`
 }
 
 // healthyContact is how long ago a member of a healthy cluster was heard at most.
@@ -93,8 +125,12 @@ func statusOf(st *cluster.State, healths []*clusterpb.Health, leader string, sta
 	problem := func(format string, args ...any) { o.Problems = append(o.Problems, fmt.Sprintf(format, args...)) }
 	switch {
 	case stale != nil:
-		o.Leader = ""
+		o.Leader, o.Local = "", true
 		problem("%v", stale)
+		var alone *cluster.NoLeaderError
+		if errors.As(stale, &alone) {
+			problem("this is what %s knows by itself; samples are still written and read; %s", alone.Node, alone.Next())
+		}
 	case leader == "":
 		problem("no leader is known")
 	}
@@ -119,16 +155,20 @@ func statusOf(st *cluster.State, healths []*clusterpb.Health, leader string, sta
 		n := nodeOf(st, m, heard[m.GetName()])
 		n.Slots = held[ring.Store(m.GetStore())]
 		n.Leaving = leavingText(st, m, healths)
-		switch {
-		case n.LastContactMS < 0:
-			problem("%s has not been heard by the leader", n.Name)
-		case n.LastContactMS > healthyContact.Milliseconds():
-			problem("%s was last heard %s ago", n.Name, time.Duration(n.LastContactMS*1e6).Round(time.Second))
+		if line := absent(n, heard[m.GetName()]); line != "" {
+			problem("%s", line)
+		} else {
+			o.Warnings = append(o.Warnings, warnings(n, heard[m.GetName()])...)
+		}
+		if n.Diverged != "" {
+			problem("%s: %s", n.Name, n.Diverged)
 		}
 		o.Nodes = append(o.Nodes, n)
 	}
-	for _, line := range diverged(healths) {
-		problem("%s", line)
+	o.ClusterVersion, o.SpokenVersion, o.Maintenance = st.Version(), spokenBy(healths), st.Settings().GetMaintenance()
+	o.Raft = votersOf(heard)
+	if o.Raft.Voters > 0 && o.Raft.Heard < o.Raft.Needed && stale == nil {
+		problem("%d of %d voters are heard, %d are needed", o.Raft.Heard, o.Raft.Voters, o.Raft.Needed)
 	}
 	o.FailureTolerance = tolerance(st, heard)
 	o.Healthy = len(o.Problems) == 0
@@ -145,6 +185,13 @@ func nodeOf(st *cluster.State, m *clusterpb.Member, h *clusterpb.Health) nodeSta
 	if h != nil {
 		n.LastContactMS = h.GetLastContactMs()
 	}
+	n.Ready, n.NotReadyReason, n.Diverged = r.GetReady(), r.GetNotReadyReason(), cmp.Or(h.GetDiverged(), h.GetDisputed())
+	n.ClockOffsetMS, n.CertificateDays = h.GetClockOffsetMs(), -1
+	g := r.GetGuards()
+	n.RaftFreeBytes, n.RaftWantedBytes = g.GetRaftFreeBytes(), g.GetRaftWantedBytes()
+	if ms := g.GetCertificateExpiresMs(); ms != 0 {
+		n.CertificateDays = max(int(time.Until(time.UnixMilli(ms)).Hours()/24), 0)
+	}
 	if st.Revision() > n.Applied {
 		n.Lag = st.Revision() - n.Applied
 	}
@@ -156,19 +203,36 @@ func alive(h *clusterpb.Health) bool {
 	return h != nil && h.GetLastContactMs() >= 0 && h.GetLastContactMs() <= healthyContact.Milliseconds()
 }
 
-// tolerance is never below 0: what has failed already, the problems tell.
-func tolerance(st *cluster.State, heard map[string]*clusterpb.Health) int {
-	voters, live := 0, 0
+// votersOf counts them.
+func votersOf(heard map[string]*clusterpb.Health) (r raftStatus) {
 	for _, h := range heard {
 		if h.GetRole() != "leader" && h.GetRole() != "voter" {
 			continue
 		}
-		voters++
+		r.Voters++
 		if alive(h) {
-			live++
+			r.Heard++
 		}
 	}
-	raft := live - (voters/2 + 1)
+	r.Needed = r.Voters/2 + 1
+	return r
+}
+
+// spokenBy is the newest cluster version that all who are heard could speak.
+func spokenBy(healths []*clusterpb.Health) uint32 {
+	var newest uint32
+	for _, h := range healths {
+		if v := max(h.GetReport().GetClusterVersionMax(), 1); alive(h) && (newest == 0 || v < newest) {
+			newest = v
+		}
+	}
+	return newest
+}
+
+// tolerance is never below 0: what has failed already, the problems tell.
+func tolerance(st *cluster.State, heard map[string]*clusterpb.Health) int {
+	v := votersOf(heard)
+	raft := v.Heard - v.Needed
 	slots := st.SlotTolerance(func(s ring.Store) bool {
 		m := st.Holder(s)
 		return m != nil && alive(heard[m.GetName()])
@@ -176,27 +240,32 @@ func tolerance(st *cluster.State, heard map[string]*clusterpb.Health) int {
 	return max(0, min(raft, slots))
 }
 
-// diverged compares the hashes that nodes report of their states at one revision.
-func diverged(healths []*clusterpb.Health) []string {
-	type report struct {
-		node string
-		hash uint64
+// absent says since when a node is not heard; "": it is.
+func absent(n nodeStatus, h *clusterpb.Health) string {
+	if h == nil {
+		return n.Name + " has not been heard by the leader"
 	}
-	first := map[uint64]report{}
-	var lines []string
-	for _, h := range healths {
-		r := h.GetReport()
-		if r.GetStateHash() == 0 || !alive(h) {
-			continue
-		}
-		seen, ok := first[r.GetApplied()]
-		if !ok {
-			first[r.GetApplied()] = report{r.GetNode(), r.GetStateHash()}
-			continue
-		}
-		if seen.hash != r.GetStateHash() {
-			lines = append(lines, fmt.Sprintf("the control states of %s and %s differ at revision %d", seen.node, r.GetNode(), r.GetApplied()))
-		}
+	return silentText(n.Name, h)
+}
+
+// warnings are what should be looked at on a node that is heard, a line each.
+func warnings(n nodeStatus, h *clusterpb.Health) (lines []string) {
+	g := h.GetReport().GetGuards()
+	say := func(format string, args ...any) { lines = append(lines, n.Name+": "+fmt.Sprintf(format, args...)) }
+	if !n.Ready && n.NotReadyReason != n.Diverged && n.Leaving == "" {
+		say("not ready: %s", n.NotReadyReason)
+	}
+	if n.RaftFreeBytes < n.RaftWantedBytes {
+		say("%d MiB of disk left for the control state, %d wanted: it refuses changes where it leads", n.RaftFreeBytes>>20, n.RaftWantedBytes>>20)
+	}
+	if stalled := time.Duration(g.GetStalledMs()) * time.Millisecond; stalled >= longStall {
+		say("Raft has not answered for %s: its disk may hang", stalled.Round(time.Second))
+	}
+	if off := time.Duration(n.ClockOffsetMS) * time.Millisecond; off.Abs() > maxClockOffset {
+		say("its clock is %s off", off.Round(time.Second))
+	}
+	if n.CertificateDays >= 0 && n.CertificateDays < int(certificatesLeft.Hours()/24) {
+		say("its certificate runs out in %d days: muster cert renew", n.CertificateDays)
 	}
 	return lines
 }

@@ -23,7 +23,7 @@ func clusterCommand(std stdio) *cli.Command {
 		Usage: "create it, join it, see how it is",
 		Subcommands: []*cli.Command{
 			clusterInit(std), clusterJoin(std), clusterStatus(std), clusterMembers(std),
-			clusterEvents(std), clusterDrain(std), clusterUndrain(std), clusterRemove(std), clusterSet(std), clusterTransfer(std),
+			clusterEvents(std), clusterVerify(std), clusterDrain(std), clusterUndrain(std), clusterRemove(std), clusterSet(std), clusterTransfer(std),
 		},
 	}
 }

@@ -10,8 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-
-	"golang.org/x/sys/unix"
 )
 
 // folder is a node's data directory, locked for as long as it is open.
@@ -31,24 +29,11 @@ func openFolder(path string) (*folder, error) {
 	if err := os.Chmod(path, 0o700); err != nil { //nolint:gosec // a folder wants its x
 		return nil, fmt.Errorf("data folder: %w", err)
 	}
-	lock, err := os.OpenFile(filepath.Join(path, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	lock, err := lockFolder(path)
 	if err != nil {
-		return nil, fmt.Errorf("data folder: %w", err)
-	}
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		pid, _ := os.ReadFile(lock.Name())
-		lock.Close()
-		return nil, &failure{
-			Code: exitFailed, cause: err,
-			Text: fmt.Sprintf("data folder %s is in use by process %s", path, dash(strings.TrimSpace(string(pid)))),
-			Next: "stop that server, or give this one another --data-dir",
-		}
-	}
-	f := &folder{path: path, lock: lock}
-	if err := errors.Join(lock.Truncate(0), writeAt(lock, fmt.Sprintf("%d\n", os.Getpid()))); err != nil {
-		f.Close()
 		return nil, err
 	}
+	f := &folder{path: path, lock: lock}
 	if f.store, err = storeID(filepath.Join(path, "store_id")); err != nil {
 		f.Close()
 		return nil, err

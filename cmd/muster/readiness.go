@@ -62,6 +62,7 @@ func (r *readiness) failed() []string {
 	if line := r.clock(); line != "" {
 		lines = append(lines, line)
 	}
+	lines = append(lines, r.node.cluster.Ailments()...)
 	if draining {
 		lines = append(lines, "is stopping")
 	}

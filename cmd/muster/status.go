@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -21,6 +22,16 @@ type statusAnswer struct {
 	Rings            []ringStatus `json:"rings"`
 	Nodes            []nodeStatus `json:"nodes"`
 	Problems         []string     `json:"problems,omitempty"`
+	Warnings         []string     `json:"warnings,omitempty"`
+	Raft             struct {
+		Voters int `json:"voters"`
+		Heard  int `json:"heard"`
+		Needed int `json:"needed"`
+	} `json:"raft"`
+	ClusterVersion uint32 `json:"cluster_version"`
+	SpokenVersion  uint32 `json:"spoken_version"`
+	Maintenance    bool   `json:"maintenance"`
+	Local          bool   `json:"local"`
 }
 
 type ringStatus struct {
@@ -46,6 +57,10 @@ type nodeStatus struct {
 	DiskFreeBytes int64  `json:"disk_free_bytes"`
 	Version       string `json:"version"`
 	Leaving       string `json:"leaving,omitempty"`
+	ClockOffsetMS int64  `json:"clock_offset_ms"`
+	// CertificateDays is -1 where it is not known.
+	CertificateDays int   `json:"certificate_days"`
+	RaftFreeBytes   int64 `json:"raft_free_bytes"`
 }
 
 func clusterStatus(std stdio) *cli.Command {
@@ -97,8 +112,12 @@ func (s stdio) status(st statusAnswer) {
 		})
 	}
 	s.table([]string{"NODE", "ADDRESS", "ZONE", "STATE", "ROLE", "LAST CONTACT", "APPLIED", "LAG", "SLOTS", "SERIES", "DISK FREE", "VERSION"}, rows)
+	s.printf("%s\n", st.summary())
 	for _, p := range st.Problems {
 		s.printf("! %s\n", p)
+	}
+	for _, w := range st.Warnings {
+		s.printf("* %s\n", w)
 	}
 	for _, n := range st.Nodes {
 		if n.Leaving != "" {
@@ -110,6 +129,44 @@ func (s stdio) status(st statusAnswer) {
 			s.printf("ring %s: %d of %d slots are moving\n", r.Name, r.Moving, r.Slots)
 		}
 	}
+}
+
+// summary is the line of what else should be well.
+func (st statusAnswer) summary() string {
+	parts := []string{fmt.Sprintf("voters %d of %d heard, %d needed", st.Raft.Heard, st.Raft.Voters, st.Raft.Needed)}
+	version := fmt.Sprintf("cluster version %d", st.ClusterVersion)
+	if st.SpokenVersion > st.ClusterVersion {
+		version += fmt.Sprintf(" (%d once all nodes speak it)", st.SpokenVersion)
+	}
+	parts = append(parts, version)
+	var clock, room int64
+	days := -1
+	for _, n := range st.Nodes {
+		if n.LastContactMS == nil || *n.LastContactMS < 0 {
+			continue
+		}
+		clock = max(clock, n.ClockOffsetMS, -n.ClockOffsetMS)
+		if n.RaftFreeBytes > 0 && (room == 0 || n.RaftFreeBytes < room) {
+			room = n.RaftFreeBytes
+		}
+		if n.CertificateDays >= 0 && (days < 0 || n.CertificateDays < days) {
+			days = n.CertificateDays
+		}
+	}
+	parts = append(parts, fmt.Sprintf("clocks within %d ms", clock))
+	if days >= 0 {
+		parts = append(parts, fmt.Sprintf("certificates for %d days", days))
+	}
+	if room > 0 {
+		parts = append(parts, "room for the control state "+free(room))
+	}
+	if st.Maintenance {
+		parts = append(parts, "maintenance is on")
+	}
+	if st.Local {
+		parts = append(parts, "there is no leader: this is what this node knows")
+	}
+	return strings.Join(parts, " · ")
 }
 
 func contact(n nodeStatus) string {
