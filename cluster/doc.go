@@ -19,6 +19,9 @@
 // samples do not, since they need the State and no leader. Queries are answered,
 // but do not call themselves complete: a leader confirms that.
 //
+// A dead leader is missed by the voters in turn (suspect.go), so that the next one
+// leads within three seconds.
+//
 // A heartbeat goes from each node to the leader every second, and whenever a
 // node has applied or announced a newer revision. The answer tells how all
 // members are. None of it enters the log.
