@@ -102,7 +102,8 @@ func (w *Wires) join(caller net.Conn, n *Node) {
 		return
 	}
 	// A node that does not run refuses by itself.
-	door, err := net.DialTimeout("tcp", n.door, time.Second)
+	dialer := net.Dialer{Timeout: time.Second}
+	door, err := dialer.DialContext(context.Background(), "tcp", n.door)
 	if err != nil {
 		caller.Close()
 		return

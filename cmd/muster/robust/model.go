@@ -38,7 +38,7 @@ func (t tenant) step(op Op) (bool, tenant) {
 		there := op.Kind == Put || t.value != 0
 		return there && t.meets(op.Expect) && op.Revision > t.version, next
 	case Conflict:
-		return !op.Expect.Any && !(t.value == op.Expect.Value && (t.version == op.Expect.Version || t.version == 0)), t
+		return !t.meets(op.Expect), t
 	case Missing:
 		return t.value == 0, t
 	default: // it stands where it took effect, or after everything

@@ -53,7 +53,7 @@ func (t *traffic) someNode(rng *rand.Rand) *client {
 func (t *traffic) run(ctx context.Context, seed uint64) {
 	var wg sync.WaitGroup
 	for i := range clients {
-		wg.Go(func() { t.client(ctx, rand.New(rand.NewPCG(seed, uint64(i)))) }) //nolint:gosec // a test's dice
+		wg.Go(func() { t.client(ctx, rand.New(rand.NewPCG(seed, uint64(i)))) })
 	}
 	wg.Wait()
 }

@@ -31,7 +31,7 @@ func Writes(ctx context.Context, c Config, rounds int) (WritesReport, error) {
 		return r, fmt.Errorf("start the fleet: %w", err)
 	}
 	defer f.Stop()
-	rng := rand.New(rand.NewPCG(c.Seed, 1)) //nolint:gosec // dice that fall again the same way
+	rng := rand.New(rand.NewPCG(c.Seed, 1))
 	writers := newWriters(f.Nodes)
 	stop := writing(ctx, writers)
 	defer stop()
