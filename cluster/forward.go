@@ -17,6 +17,8 @@ import (
 // forward sends a change to the leader, which makes it or refuses to: it is
 // never forwarded again.
 func (n *Node) forward(ctx context.Context, e *engine, cmd *clusterpb.Command) (*clusterpb.ProposeResponse, error) {
+	ctx, cancel := n.whileItLeads(ctx, e)
+	defer cancel()
 	control, leader, err := n.leaderControl(ctx, e)
 	if err != nil {
 		return nil, err
@@ -40,6 +42,8 @@ func (n *Node) forward(ctx context.Context, e *engine, cmd *clusterpb.Command) (
 }
 
 func (n *Node) forwardBarrier(ctx context.Context, e *engine) (uint64, error) {
+	ctx, cancel := n.whileItLeads(ctx, e)
+	defer cancel()
 	control, leader, err := n.leaderControl(ctx, e)
 	if err != nil {
 		return 0, err
@@ -49,6 +53,40 @@ func (n *Node) forwardBarrier(ctx context.Context, e *engine) (uint64, error) {
 		return 0, sortCallError(leader, err)
 	}
 	return answer.GetRevision(), nil
+}
+
+// leaderLook is how often a call to the leader is held against who leads now.
+const leaderLook = 100 * time.Millisecond
+
+// whileItLeads ends the context when this node hears of another leader than
+// there is now. One whose machine has stalled answers nothing and closes
+// nothing; what was asked of it is asked of its successor, with the same request
+// id, and not when the connection is found dead.
+func (n *Node) whileItLeads(ctx context.Context, e *engine) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	asked, known := n.leaderOf(e)
+	if !known {
+		return ctx, cancel
+	}
+	started := n.crew.Go(func() {
+		tick := time.NewTicker(leaderLook)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+			if now, known := n.leaderOf(e); known && now != asked {
+				cancel()
+				return
+			}
+		}
+	})
+	if !started {
+		cancel()
+	}
+	return ctx, cancel
 }
 
 // leaderControl is a way to the leader, which is another node.

@@ -16,8 +16,8 @@ const (
 	// by others after a while, so that each history stays short enough to judge.
 	tenantsAtATime = 6
 	tenantLife     = 8 * time.Second
-	clients        = 8
-	pace           = 60 * time.Millisecond // between two calls of a client, on average
+	clients        = 16
+	pace           = 100 * time.Millisecond // between two calls of a client, on average
 )
 
 // traffic is clients that call the admin API of all nodes at once.
