@@ -40,6 +40,8 @@ func (e *edit) conflict(what, name string, version uint64) *clusterpb.Refusal {
 		who, again = "token "+name, "`muster token list`"
 	case "cluster":
 		again = "`muster cluster status`"
+	case "CA rotation":
+		who, again = "the CA rotation", "`muster cert show`"
 	}
 	want := e.cmd.GetExpectedVersion()
 	if version == 0 {

@@ -262,7 +262,7 @@ func TestTheDocumentIsTrue(t *testing.T) {
 	put("/tenants/{id}", "/tenants/c", `{}`)
 	get("/tenants", "/tenants?limit=1")
 	post(b, "/tenants/{id}/tokens", "/tenants/a/tokens?dry_run=true", "", 200)
-	post(b, "/tenants/{id}/tokens", "/tenants/a/tokens", "", 200).as(&made)
+	post(b, "/tenants/{id}/tokens", "/tenants/a/tokens", `{"expires":"30d"}`, 200).as(&made)
 	get("/tenants/{id}/tokens", "/tenants/a/tokens")
 	del("/tenants/{id}/tokens/{tid}", "/tenants/a/tokens/"+made.ID)
 	del("/tenants/{id}", "/tenants/a")
@@ -284,6 +284,7 @@ func TestTheDocumentIsTrue(t *testing.T) {
 	get("/tokens", "/tokens")
 	del("/tokens/{id}", "/tokens/"+made.ID)
 
+	d.certificates(b)
 	put("/cluster/members/{name}", "/cluster/members/n2", `{"weight":150,"zone":"b"}`)
 	get("/cluster/members", "/cluster/members")
 	get("/cluster/status", "/cluster/status")
