@@ -16,6 +16,13 @@ func (n *Node) CheckInit(r InitRequest) (*InitResult, error) {
 	if err := n.mayForm(); err != nil {
 		return nil, err
 	}
+	if r.FromSnapshot != nil {
+		_, result, _, err := n.prepareRefound(r)
+		if err != nil {
+			return nil, err
+		}
+		return &InitResult{Name: result.Name, ID: result.ID, Node: result.Node}, nil
+	}
 	_, result, cmd, err := n.prepareInit(r)
 	if err != nil {
 		return nil, err
@@ -36,7 +43,9 @@ func (n *Node) CheckJoin(ctx context.Context, r JoinRequest) error {
 		return fmt.Errorf("join: %w", err)
 	}
 	n.forming.Lock()
-	err = n.mayForm()
+	if n.held() == nil || !r.ResetControlState {
+		err = n.mayForm()
+	}
 	n.forming.Unlock()
 	if err != nil {
 		return fmt.Errorf("join: %w", err)

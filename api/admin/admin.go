@@ -42,6 +42,8 @@ type Node interface {
 	// AwaitedForCA are the members without a certificate of the newest CA.
 	AwaitedForCA() []string
 	Restore(ctx context.Context, r cluster.RestoreRequest) (*cluster.RestoreResult, error)
+	RecoveryPlan(ctx context.Context) (*cluster.RecoveryPlan, error)
+	Recover(ctx context.Context, r cluster.RecoverRequest) (*cluster.RecoverResult, error)
 }
 
 // Config is what the API is told by the node it runs on.
@@ -152,6 +154,7 @@ func (a *api) routes() map[string]http.Handler {
 		"POST /api/v1/cluster/init":                   http.HandlerFunc(a.init),
 		"POST /api/v1/cluster/join":                   http.HandlerFunc(a.join),
 		"POST /api/v1/cluster/leader":                 http.HandlerFunc(a.transfer),
+		"POST /api/v1/cluster/recover":                http.HandlerFunc(a.recover),
 		"GET /api/v1/openapi.json":                    http.HandlerFunc(a.openAPIDocument),
 
 		"GET /api/v1/tenants":                      a.read(a.tenants),

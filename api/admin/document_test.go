@@ -309,6 +309,8 @@ func TestTheDocumentIsTrue(t *testing.T) {
 	d.fits("answer of POST /snapshot", d.answer(d.operations()["POST /snapshot"], "200"), []byte(back.text))
 	d.done["POST /snapshot"] = back.code == 200
 	get("/openapi.json", "/openapi.json")
+	post(b, "/cluster/recover", "/cluster/recover?dry_run=true", "", 200)
+	d.call(b, "POST", "/cluster/recover", "/cluster/recover", `{"as_sole_voter":true,"confirm":"prod"}`, 400)
 
 	for key := range d.operations() {
 		if !d.done[key] {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/muster-metrics/muster/cluster"
@@ -58,10 +59,13 @@ func (a *api) init(w http.ResponseWriter, r *http.Request) {
 
 func (a *api) initRequest(w http.ResponseWriter, r *http.Request) (cluster.InitRequest, error) {
 	var o initRequest
-	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 	if _, err := isDryRun(r); err != nil {
 		return cluster.InitRequest{}, err
 	}
+	if r.Header.Get("Content-Type") == snapshotType {
+		return initFrom(w, r)
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 	if err := decode(r, &o); err != nil {
 		return cluster.InitRequest{}, err
 	}
@@ -92,6 +96,24 @@ func (a *api) initRequest(w http.ResponseWriter, r *http.Request) (cluster.InitR
 	}, nil
 }
 
+// initFrom begins the cluster anew whose archive is the body. All but the number of
+// join tokens is in it.
+func initFrom(w http.ResponseWriter, r *http.Request) (cluster.InitRequest, error) {
+	tokens := 0
+	if v := r.URL.Query().Get("join_tokens"); v != "" {
+		var err error
+		if tokens, err = strconv.Atoi(v); err != nil || tokens < 0 || tokens > maxJoinTokens {
+			return cluster.InitRequest{}, bad("join_tokens", "join_tokens %q: want 0 to %d", cut(v), maxJoinTokens)
+		}
+	}
+	archive, err := archiveIn(w, r)
+	if err != nil {
+		return cluster.InitRequest{}, err
+	}
+	c := callerOf(r)
+	return cluster.InitRequest{FromSnapshot: archive, JoinTokens: tokens, Actor: c.actor, Source: c.source}, nil
+}
+
 // join makes this node a member and answers when it is active.
 func (a *api) join(w http.ResponseWriter, r *http.Request) {
 	var o struct {
@@ -99,6 +121,9 @@ func (a *api) join(w http.ResponseWriter, r *http.Request) {
 		Address string `json:"address"`
 		Replace bool   `json:"replace"`
 		Weight  uint32 `json:"weight"`
+		// ResetControlState gives up what this node has of the cluster, but for
+		// its samples.
+		ResetControlState bool `json:"reset_control_state"`
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 	dry, err := isDryRun(r)
@@ -122,7 +147,7 @@ func (a *api) join(w http.ResponseWriter, r *http.Request) {
 	if dry {
 		join = a.node.CheckJoin
 	}
-	if err := join(ctx, cluster.JoinRequest{Token: o.Token, Address: o.Address, Replace: o.Replace, Weight: o.Weight}); err != nil {
+	if err := join(ctx, cluster.JoinRequest{Token: o.Token, Address: o.Address, Replace: o.Replace, Weight: o.Weight, ResetControlState: o.ResetControlState}); err != nil {
 		a.fail(w, r, err)
 		return
 	}

@@ -122,7 +122,7 @@ type request struct {
 	method, path string
 	query        url.Values
 	body         any
-	stream       io.Reader // the body as it is, instead of one
+	stream       io.Reader // an archive as the body, instead of one
 	ifVersion    *int64    // If-Match
 	dryRun       bool
 }
@@ -199,7 +199,10 @@ func (cl *client) build(ctx context.Context, r request) (*http.Request, error) {
 	if err != nil {
 		return nil, err
 	}
-	if r.body != nil {
+	switch {
+	case r.stream != nil:
+		req.Header.Set("Content-Type", "application/vnd.muster.snapshot")
+	case r.body != nil:
 		req.Header.Set("Content-Type", "application/json")
 	}
 	if cl.token != "" {

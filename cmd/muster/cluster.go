@@ -23,7 +23,7 @@ func clusterCommand(std stdio) *cli.Command {
 		Usage: "create it, join it, see how it is",
 		Subcommands: []*cli.Command{
 			clusterInit(std), clusterJoin(std), clusterStatus(std), clusterMembers(std),
-			clusterEvents(std), clusterVerify(std), clusterDrain(std), clusterUndrain(std), clusterRemove(std), clusterSet(std), clusterTransfer(std),
+			clusterEvents(std), clusterVerify(std), clusterRecover(std), clusterDrain(std), clusterUndrain(std), clusterRemove(std), clusterSet(std), clusterTransfer(std),
 		},
 	}
 }
@@ -142,11 +142,15 @@ func clusterInit(std stdio) *cli.Command {
 			&cli.StringFlag{Name: "tenant-label", Value: "tenant_id", Usage: "label that names the tenant in blocks and for queriers; fixed from here on"},
 			&cli.StringFlag{Name: "replica-label", Value: "receive_replica", Usage: "label that names the node; fixed from here on"},
 			&cli.IntFlag{Name: "join-tokens", Usage: "join tokens to print (default: replication factor less one, at least 2)"},
+			&cli.StringFlag{Name: "from-snapshot", Usage: "begin the cluster of this snapshot anew: all its nodes are lost"},
 		},
 		Action: func(c *cli.Context) error {
 			cl, err := newClient(c)
 			if err != nil {
 				return err
+			}
+			if file := c.String("from-snapshot"); file != "" {
+				return initFromSnapshot(c, std, cl, file)
 			}
 			ctx, cancel := context.WithTimeout(c.Context, commandTimeout)
 			defer cancel()
@@ -205,6 +209,7 @@ func clusterJoin(std stdio) *cli.Command {
 			&cli.StringFlag{Name: "token", Usage: "join token that `cluster init` or `token create --role node` printed"},
 			&cli.StringFlag{Name: "join-token-file", Usage: "file with the join token"},
 			&cli.BoolFlag{Name: "replace", Usage: "this node had another data folder before; that one is lost"},
+			&cli.BoolFlag{Name: "reset-control-state", Usage: "this node was a member: move what it has of the cluster to raft.bak-<time>, keep its samples"},
 			&cli.DurationFlag{Name: "timeout", Value: 5 * time.Minute, Usage: "how long to wait until it is active"},
 		},
 		Action: func(c *cli.Context) error {
@@ -237,7 +242,7 @@ func clusterJoin(std stdio) *cli.Command {
 				std.notef("joining through %s ...\n", address)
 			}
 			raw, _, err := cl.raw(ctx, request{method: http.MethodPost, path: "/api/v1/cluster/join", body: map[string]any{
-				"token": token, "address": address, "replace": c.Bool("replace"),
+				"token": token, "address": address, "replace": c.Bool("replace"), "reset_control_state": c.Bool("reset-control-state"),
 			}})
 			if err != nil {
 				return err

@@ -22,7 +22,7 @@ func tenantChanges(c cluster.Change) (set []tsdb.Settings, gone []tsdb.Key) {
 		})
 		if c.Old != nil {
 			c.Old.WalkTenants("", func(t *clusterpb.Tenant) bool {
-				gone = appendGone(gone, t, c.New.Tenant(t.GetId()))
+				gone = appendGone(gone, c.New, t)
 				return true
 			})
 		}
@@ -33,13 +33,15 @@ func tenantChanges(c cluster.Change) (set []tsdb.Settings, gone []tsdb.Key) {
 		if now != nil {
 			set = append(set, settingsOf(c.New, now))
 		}
-		gone = appendGone(gone, c.Old.Tenant(id), now)
+		gone = appendGone(gone, c.New, c.Old.Tenant(id))
 	}
 	return set, gone
 }
 
-func appendGone(gone []tsdb.Key, old, now *clusterpb.Tenant) []tsdb.Key {
-	if old == nil || now.GetIncarnation() == old.GetIncarnation() {
+// appendGone adds the tenant whose life is over. One from changes that a recovery
+// has lost is none that somebody deleted: its directory is left alone.
+func appendGone(gone []tsdb.Key, now *cluster.State, old *clusterpb.Tenant) []tsdb.Key {
+	if old == nil || now.Tenant(old.GetId()).GetIncarnation() == old.GetIncarnation() || now.LostHistory(old.GetIncarnation()) {
 		return gone
 	}
 	return append(gone, tsdb.Key{Tenant: old.GetId(), Incarnation: old.GetIncarnation()})
@@ -57,6 +59,10 @@ func (n *node) removeDead() {
 	st := n.cluster.State()
 	var dead []tsdb.Key
 	for _, k := range keys {
+		if st.LostHistory(k.Incarnation) {
+			n.log.Warn("a tenant's directory is of changes that a recovery has lost; it is left alone, and served by nobody", "tenant", k.Tenant, "incarnation", k.Incarnation)
+			continue
+		}
 		gone := st.Tombstone(k.Tenant)
 		if st.Tenant(k.Tenant).GetIncarnation() > k.Incarnation || gone != nil && gone.GetIncarnation() >= k.Incarnation {
 			dead = append(dead, k)
