@@ -47,6 +47,32 @@ func (n *Node) register() error {
 			f := n.compare(e, time.Now())
 			return float64(len(f.diverged) + len(f.disputed))
 		}),
+		gauge("muster_cluster_diverged", "1 while the leader says that this node's control state differs from the majority's, or it is being fetched anew.", func() float64 {
+			return truth(textOf(n.diverged.Load())+n.fsm.Doubted() != "")
+		}),
+		gauge("muster_cluster_halted", "1 while this node applies nothing more, because its software is too old for the log.", func() float64 {
+			return truth(n.fsm.Halted() != "")
+		}),
+		gauge("muster_cluster_version", "Cluster version: what all members understand.",
+			func() float64 { return float64(n.State().Version()) }),
+		gauge("muster_cluster_disk_free_bytes", "Room for the control state, as if the ballast were in its place.",
+			func() float64 { return float64(max(n.disk.Left(), 0)) }),
+		gauge("muster_cluster_disk_wanted_bytes", "With less room than this a leader refuses changes.",
+			func() float64 { return float64(n.disk.full) }),
+		gauge("muster_cluster_ballast_bytes", "Size of the ballast that is held back on the disk of the control state; 0 while it is given up.",
+			func() float64 { return float64(n.disk.size - n.disk.missing()) }),
+		gauge("muster_cluster_raft_silent_seconds", "How long Raft's main loop has owed a sign of life.",
+			func() float64 { return n.pulse.Silent(time.Now()).Seconds() }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "muster_cluster_raft_restarts_total",
+			Help: "Times that Raft was started anew in this process, because a leadership transfer did not end.",
+		}, func() float64 { return float64(n.restarts.Load()) }),
+		gauge("muster_cluster_leader_seen_timestamp_seconds", "When this node last knew a leader; 0: never.", func() float64 {
+			if at := n.sightings.LastLeader(); !at.IsZero() {
+				return float64(at.Unix())
+			}
+			return 0
+		}),
 		gauge("muster_cluster_clock_offset_seconds", "This node's clock minus the median of the members' clocks.",
 			func() float64 { return n.ClockOffset().Seconds() }),
 	}
@@ -103,6 +129,13 @@ func (n *Node) credentialCollectors(gauge func(string, string, func() float64) p
 			return 0
 		}),
 	}
+}
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 func (n *Node) unregister() {

@@ -23,9 +23,29 @@ func raftLogger(log *slog.Logger) hclog.Logger {
 
 type slogSink struct{ log *slog.Logger }
 
+// everyday are lines that the library calls errors and that are none: what
+// happens when a connection ends or a node is away. Who is away is told in other
+// places, once; that it was tried again in vain is for developers.
+var everyday = map[string]slog.Level{
+	"failed to decode incoming command":         slog.LevelDebug, // the other side hung up
+	"failed to flush response":                  slog.LevelDebug,
+	"failed to heartbeat to":                    slog.LevelDebug,
+	"failed to appendEntries to":                slog.LevelDebug,
+	"failed to pipeline appendEntries":          slog.LevelDebug,
+	"failed to start pipeline replication to":   slog.LevelDebug,
+	"failed to make requestVote RPC":            slog.LevelDebug,
+	"failed to contact":                         slog.LevelInfo,
+	"peer has newer term, stopping replication": slog.LevelInfo, // another leads
+	"failed to send snapshot to":                slog.LevelWarn, // it is tried again
+	"failed to take snapshot":                   slog.LevelWarn, // the same
+}
+
 // Accept is called for each line, of whatever level.
 func (s slogSink) Accept(_ string, level hclog.Level, msg string, args ...any) {
 	ctx, to := context.Background(), slogLevel(level)
+	if known, ok := everyday[msg]; ok {
+		to = min(to, known)
+	}
 	if level == hclog.Off || !s.log.Enabled(ctx, to) {
 		return
 	}

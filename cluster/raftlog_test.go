@@ -18,5 +18,13 @@ func TestRaftLogSpeaksSlog(t *testing.T) {
 	if got := out.String(); !strings.Contains(got, `level=WARN msg="raft: heartbeat failed" peer=n2`) || strings.Contains(got, "developers") {
 		t.Errorf("log: %s", got)
 	}
+	out.Reset()
+	logger.Error("failed to decode incoming command", "error", "connection reset")
+	logger.Error("failed to send snapshot to", "peer", "n2")
+	logger.Error("failed to commit logs", "error", "no space")
+	if got := out.String(); strings.Contains(got, "decode") || !strings.Contains(got, "level=WARN msg=\"raft: failed to send snapshot to") ||
+		!strings.Contains(got, "level=ERROR msg=\"raft: failed to commit logs") {
+		t.Errorf("log: %s", got)
+	}
 	raftLogger(nil).Error("into the void")
 }
