@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/prometheus/prometheus/model/labels"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -145,7 +144,7 @@ func (l *leaving) streamed(i int, tenant, replica string) int {
 
 // TestANodeThatLeavesTakesNothingWithIt removes a node that alone has series of
 // a tenant, stops it in the middle, and wants all of it back from the others:
-// then the node that keeps it leaves as well.
+// also when the keeper has started again, and when it has left as well.
 func TestANodeThatLeavesTakesNothingWithIt(t *testing.T) {
 	t.Parallel()
 	l := beginLeaving(t, 5)
@@ -167,22 +166,18 @@ func TestANodeThatLeavesTakesNothingWithIt(t *testing.T) {
 	first := l.keeper()
 	require.Equal(t, alone, l.streamed(first, "solo", "n5"), "under the old replica label")
 	require.Contains(t, l.nodes[0].node.cluster.State().Whereabouts(5), l.nodes[first].cfg.Name)
-
-	// The keeper starts again: it keeps them still. Then a second one leaves, and
-	// hands on what it has.
 	l.stop(first)
 	l.start(first)
 	l.settle()
 	l.all("solo")
+	l.handOn(first)
 }
 
-func TestACustodianHandsOnWhatItKeeps(t *testing.T) {
-	t.Parallel()
-	l := beginLeaving(t, 5)
-	l.remove(false)
-	l.gone()
-	l.stop(l.last)
-	first := l.keeper()
+// handOn removes the keeper as well: another one has both stores then, and a
+// tenant's end is its end there, too.
+func (l *leaving) handOn(first int) {
+	t := l.t
+	t.Helper()
 	// The keeper becomes the one that leaves.
 	l.nodes[first], l.nodes[l.last-1] = l.nodes[l.last-1], l.nodes[first]
 	gone := l.nodes[l.last].cfg.storeID(t)
@@ -197,7 +192,6 @@ func TestACustodianHandsOnWhatItKeeps(t *testing.T) {
 	require.Zero(t, second.GetLost())
 	require.NotEqual(t, st.StoreByID(l.nodes[l.last].cfg.storeID(t)).GetNumber(), second.GetCustodians()[0])
 	l.all("a", "solo")
-	// A tenant's end is its end here, too.
 	key := st.Tenant("solo").GetIncarnation()
 	l.cli(0, "tenant", "delete", "solo")
 	for i := range l.last {
@@ -218,19 +212,40 @@ func TestACustodianHandsOnWhatItKeeps(t *testing.T) {
 	}
 }
 
-// TestTheBucketIsEnough: nobody keeps the blocks; what the bucket alone has is
-// named, and what others have, too, is complete.
-func TestTheBucketIsEnough(t *testing.T) {
+// TestBlocksInTheBucketAreShippedOnce: a leaver ships its blocks under its own
+// label and gives them to a custodian besides, which ships nothing. A second one
+// needs no custodian: what the bucket alone has is named, and what others have,
+// too, is complete.
+func TestBlocksInTheBucketAreShippedOnce(t *testing.T) {
 	t.Parallel()
 	bucket := t.TempDir()
-	l := beginLeaving(t, 4, func(c *nodeConfig) {
+	l := beginLeaving(t, 5, func(c *nodeConfig) {
 		c.Bucket = fmt.Appendf(nil, "{type: FILESYSTEM, config: {directory: %q}}", bucket)
 	})
+	l.remove(false)
+	l.gone()
+	l.stop(l.last)
+	l.all("a", "solo")
+	before := blocksOfReplica(t, bucket, "n5")
+	require.NotZero(t, before)
+	keeper := l.nodes[l.keeper()].node
+	_, err := keeper.shipper.Sync(context.Background())
+	require.NoError(t, err)
+	require.Equal(t, before, blocksOfReplica(t, bucket, "n5"))
+	for _, id := range keeper.adopted.Stores() {
+		for _, key := range keeper.adopted.Keys(id) {
+			for _, b := range keeper.adopted.Blocks(id, key) {
+				require.Contains(t, readText(t, filepath.Join(bucket, b.ULID.String(), "meta.json")), `"n5"`)
+			}
+		}
+	}
+
+	l.last--
+	l.cli(0, "ring", "set", "single", "--nodes", "n1,n4", "--replication-factor", "1")
 	l.remove(true)
 	l.gone()
 	l.stop(l.last)
-	st := l.nodes[0].node.cluster.State()
-	own := st.StoreByID(l.nodes[l.last].cfg.storeID(t))
+	own := l.nodes[0].node.cluster.State().StoreByID(l.nodes[l.last].cfg.storeID(t))
 	require.Empty(t, own.GetCustodians())
 	require.True(t, own.GetInBucket())
 	require.Zero(t, own.GetLost())
@@ -257,52 +272,6 @@ func blocksOfReplica(t *testing.T, bucket, node string) int {
 		}
 	}
 	return n
-}
-
-// TestWithABucketTheCustodianShipsNothing: the leaver ships its blocks under its
-// own label, once, and gives them to a custodian besides.
-func TestWithABucketTheCustodianShipsNothing(t *testing.T) {
-	t.Parallel()
-	bucket := t.TempDir()
-	l := beginLeaving(t, 4, func(c *nodeConfig) {
-		c.Bucket = fmt.Appendf(nil, "{type: FILESYSTEM, config: {directory: %q}}", bucket)
-	})
-	l.remove(false)
-	l.gone()
-	l.stop(l.last)
-	l.all("a", "solo")
-	before := blocksOfReplica(t, bucket, "n4")
-	require.NotZero(t, before)
-	keeper := l.nodes[l.keeper()].node
-	_, err := keeper.shipper.Sync(context.Background())
-	require.NoError(t, err)
-	require.Equal(t, before, blocksOfReplica(t, bucket, "n4"))
-	for _, id := range keeper.adopted.Stores() {
-		for _, key := range keeper.adopted.Keys(id) {
-			for _, b := range keeper.adopted.Blocks(id, key) {
-				require.True(t, strings.Contains(readText(t, filepath.Join(bucket, b.ULID.String(), "meta.json")), `"n4"`), "block %s", b.ULID)
-			}
-		}
-	}
-}
-
-// TestARemovalThatIsTakenBack: the node keeps its place, and nobody keeps its
-// blocks for it.
-func TestARemovalThatIsTakenBack(t *testing.T) {
-	t.Parallel()
-	l := beginLeaving(t, 4)
-	l.remove(false)
-	_, err := l.nodes[0].node.cluster.Propose(context.Background(), &clusterpb.Command{Change: &clusterpb.Command_BeginRemoval{
-		BeginRemoval: &clusterpb.BeginRemoval{Name: "n4", Cancel: true},
-	}})
-	require.NoError(t, err)
-	st := l.nodes[0].node.cluster.State()
-	require.Equal(t, clusterpb.MemberState_ACTIVE, st.Member("n4").GetState())
-	require.Zero(t, st.Store(4).GetEmptied())
-	require.Empty(t, st.Store(4).GetCustodians())
-	l.settle()
-	l.write(0, "solo", sample{labels.FromStrings("__name__", "late"), l.now + 61_000, 1})
-	l.all("a", "solo")
 }
 
 func readText(t *testing.T, path string) string {
