@@ -102,7 +102,7 @@ func anyChange(rt *rapid.T, s *State, now int64) proto.Message {
 		}
 		return &clusterpb.TenantSpec{OutOfOrderWindowMs: number("ooo"), FutureWindowMs: number("future"), Limits: &clusterpb.Limits{Exemplars: number("exemplars")}}
 	}
-	switch rapid.IntRange(0, 28).Draw(rt, "change") {
+	switch rapid.IntRange(0, 30).Draw(rt, "change") {
 	case 24:
 		if rapid.Bool().Draw(rt, "rotate") {
 			return &clusterpb.RotateCA{CaCertificates: []byte(pick("cas", "", "x", "y")), Again: rapid.Bool().Draw(rt, "again")}
@@ -129,6 +129,14 @@ func anyChange(rt *rapid.T, s *State, now int64) proto.Message {
 		return &clusterpb.RemoveMember{Name: node(), Force: rapid.Bool().Draw(rt, "force")}
 	case 21, 22:
 		return &clusterpb.DrainMember{Name: node(), Undo: rapid.Bool().Draw(rt, "undo"), Process: rapid.Uint64Range(0, 2).Draw(rt, "process")}
+	case 28:
+		of := rapid.Uint32Range(1, 5).Draw(rt, "store")
+		return &clusterpb.SetCustodians{
+			Store: of, Were: s.Store(storeOf(of)).GetCustodians(),
+			Custodians: rapid.SliceOfN(rapid.Uint32Range(0, 5), 0, 3).Draw(rt, "custodians"),
+		}
+	case 29:
+		return &clusterpb.EmptyStore{Store: rapid.Uint32Range(0, 5).Draw(rt, "store"), InBucket: rapid.Bool().Draw(rt, "in bucket")}
 	case 27:
 		if r := s.Ring(name()); r != nil {
 			return &clusterpb.CloseRoutes{Ring: r.Spec.GetId(), Through: rapid.Uint64Range(0, s.Revision()).Draw(rt, "through")}
@@ -242,6 +250,8 @@ func everyChange() []proto.Message {
 		&clusterpb.DrainMember{Name: "n1", Reason: "disk", Process: 7},
 		&clusterpb.BeginRemoval{Name: "n1", BucketIsEnough: true, Reason: "old"},
 		&clusterpb.CloseRoutes{Ring: 11, Through: 20},
+		&clusterpb.SetCustodians{Store: 1, Custodians: []uint32{2}},
+		&clusterpb.EmptyStore{Store: 1, InBucket: true},
 		nodeToken("node", testTime+day),
 		&clusterpb.BindToken{Id: "join-n2", Name: "n2", KeyHash: hashOf("k")},
 		&clusterpb.RevokeToken{Id: "join-n2"},

@@ -314,6 +314,14 @@ func checkSound(t testing.TB, s *State) {
 		if d := s.Duties(storeOf(st.GetNumber())); st.GetEmptied() != 0 && d.Slots+d.Open > 0 {
 			t.Fatalf("store %d is emptied and holds something: %+v", st.GetNumber(), d)
 		}
+		if len(st.GetCustody()) != len(st.GetCustodians()) {
+			t.Fatalf("custodians without a revision: %v", st)
+		}
+		for _, c := range st.GetCustodians() {
+			if c == st.GetNumber() || s.Store(storeOf(c)) == nil || s.Lost(storeOf(c)) {
+				t.Fatalf("store %d is kept by store %d: %v", st.GetNumber(), c, s.Store(storeOf(c)))
+			}
+		}
 	}
 	tokens := 0
 	s.WalkTenants("", func(tn *clusterpb.Tenant) bool {

@@ -1,0 +1,58 @@
+package prom
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/muster-metrics/muster/proto/clusterpb"
+	"github.com/muster-metrics/muster/proto/peerpb"
+	"github.com/muster-metrics/muster/ring"
+)
+
+// TestACustodianCountsForItsCustodyOnly: the word of a node for another's store
+// counts where the state names it, since the revision that it speaks of.
+func TestACustodianCountsForItsCustodyOnly(t *testing.T) {
+	b := newBed(t, 3, 1)
+	now := ms(time.Hour)
+	b.apply(now, &clusterpb.Command{Change: &clusterpb.Command_BeginRemoval{BeginRemoval: &clusterpb.BeginRemoval{Name: "n3"}}})
+	b.apply(now, &clusterpb.Command{Change: &clusterpb.Command_SetCustodians{SetCustodians: &clusterpb.SetCustodians{Store: 3, Custodians: []uint32{2}}}})
+	st := b.state.Load()
+	since, ok := st.Custody(3, 2)
+	require.True(t, ok)
+	require.Equal(t, []string{"n2", "n3"}, nodesOf(st, map[ring.Store]bool{3: true}), "who is asked for it")
+
+	answer := func(node string, a *peerpb.StoreAnswer) *inquiry {
+		i := &inquiry{asked: map[string]bool{}, answers: map[ring.Store][]given{}}
+		a.Store = b.member("n3").id[:]
+		i.answered(st, node, &peerpb.Provenance{Stores: []*peerpb.StoreAnswer{a}})
+		return i
+	}
+	period := ring.Period{Begin: 1000, End: 2000}
+	for name, c := range map[string]struct {
+		node   string
+		answer *peerpb.StoreAnswer
+		counts bool
+	}{
+		"its own node":            {"n3", &peerpb.StoreAnswer{Replayed: true}, true},
+		"its custodian":           {"n2", &peerpb.StoreAnswer{Replayed: true, Custody: since}, true},
+		"of an earlier custody":   {"n2", &peerpb.StoreAnswer{Replayed: true, Custody: since - 1}, false},
+		"of no custody":           {"n2", &peerpb.StoreAnswer{Replayed: true}, false},
+		"who is no custodian":     {"n1", &peerpb.StoreAnswer{Replayed: true, Custody: since}, false},
+		"who has not replayed it": {"n3", &peerpb.StoreAnswer{}, false},
+		"with a gap there": {"n2", &peerpb.StoreAnswer{Replayed: true, Custody: since,
+			Gaps: []*peerpb.Interval{{MinTime: 1500, MaxTime: 1501}}}, false},
+		"with a gap elsewhere": {"n2", &peerpb.StoreAnswer{Replayed: true, Custody: since,
+			Gaps: []*peerpb.Interval{{MinTime: 5000, MaxTime: 6000}}}, true},
+	} {
+		require.Equal(t, c.counts, answer(c.node, c.answer).counts(st, 3, period, 0), name)
+	}
+	// Several answers: one that lacks something does not spoil the other.
+	i := answer("n2", &peerpb.StoreAnswer{Custody: since})
+	i.answered(st, "n3", &peerpb.Provenance{Stores: []*peerpb.StoreAnswer{{Store: b.member("n3").id[:], Replayed: true}}})
+	require.True(t, i.counts(st, 3, period, 0))
+	require.True(t, i.unasked(st, 3))
+	i.asked["n2"], i.asked["n3"] = true, true
+	require.False(t, i.unasked(st, 3))
+}
