@@ -33,7 +33,7 @@ func large(b *testing.B, nodes, tenants int) *State {
 		do(command(joining(name, name, false)))
 		do(command(&clusterpb.ActivateMember{Name: name}))
 	}
-	retention, series := int64(15*day), int64(1_000_000)
+	retention, series := 15*day, int64(1_000_000)
 	for i := range tenants {
 		id := fmt.Sprintf("tenant-%d", i)
 		do(command(&clusterpb.PutTenant{Id: id, Spec: &clusterpb.TenantSpec{

@@ -9,7 +9,9 @@ import (
 
 func TestVotersTakeTurnsInSuspecting(t *testing.T) {
 	conf := raft.Configuration{Servers: []raft.Server{
-		{ID: "d/4", Suffrage: raft.Voter}, {ID: "b/2", Suffrage: raft.Voter}, {ID: "a/1", Suffrage: raft.Voter},
+		{ID: "d/4", Suffrage: raft.Voter},
+		{ID: "b/2", Suffrage: raft.Voter},
+		{ID: "a/1", Suffrage: raft.Voter},
 		{ID: "c/3", Suffrage: raft.Nonvoter},
 	}}
 	for _, c := range []struct {
