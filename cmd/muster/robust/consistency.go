@@ -2,9 +2,11 @@ package robust
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -111,6 +113,7 @@ func judge(ctx context.Context, c Config, f *fleet.Fleet, h *History) (Report, e
 	if err := equalRevisions(ctx, f); err != nil {
 		return Report{}, err
 	}
+	checks := verified(ctx, f)
 	for _, n := range f.Nodes {
 		n.Kill()
 	}
@@ -118,7 +121,7 @@ func judge(ctx context.Context, c Config, f *fleet.Fleet, h *History) (Report, e
 		return Report{}, fmt.Errorf("keep the history: %w", err)
 	}
 	ops := h.Ops()
-	r := Report{Calls: len(ops), Undone: h.undone, Findings: h.odd}
+	r := Report{Calls: len(ops), Undone: h.undone, Findings: append(h.odd, checks...)}
 	for _, op := range ops {
 		if op.Outcome == Unknown {
 			r.Unknown++
@@ -137,6 +140,34 @@ func judge(ctx context.Context, c Config, f *fleet.Fleet, h *History) (Report, e
 	r.Elections = elections
 	r.Findings = append(r.Findings, append(left, logs...)...)
 	return r, nil
+}
+
+// machines are the checks that judge this machine, not what the nodes agree on.
+var machines = []string{"contact", "readiness", "clocks", "disks", "raft"}
+
+// verified has every node look at everything, `cluster verify`: the states' hashes
+// at one revision, Raft's servers and the members, and what else there is.
+func verified(ctx context.Context, f *fleet.Fleet) (findings []string) {
+	for _, n := range f.Nodes {
+		a := newClient(n).do(ctx, http.MethodGet, "/cluster/verify", nil, nil)
+		var v struct {
+			Healthy bool
+			Checks  []struct {
+				Check, Detail string
+				OK            bool
+			}
+		}
+		if err := json.Unmarshal(a.body, &v); a.status != http.StatusOK || err != nil {
+			findings = append(findings, fmt.Sprintf("verify on %s: %d %s", n.Name, a.status, a.body))
+			continue
+		}
+		for _, c := range v.Checks {
+			if !c.OK && !slices.Contains(machines, c.Check) {
+				findings = append(findings, fmt.Sprintf("verify on %s: %s: %s", n.Name, c.Check, c.Detail))
+			}
+		}
+	}
+	return findings
 }
 
 // equalRevisions waits until all nodes have applied the same revision and call
