@@ -15,6 +15,12 @@ import (
 const (
 	raftTimeout = 3 * time.Second // an RPC of Raft; it also bounds how long a hung peer holds up a transfer
 	raftPool    = 3               // idle connections kept per peer
+	// raftInFlight is one: no pipelining. A leader that a follower has told of a
+	// newer term stops to read the pipeline's answers, and its sender, which waits
+	// for room in it, never ends, nor does Shutdown (v1.7.3: AppendEntries of a
+	// full pipeline looks at nothing but its own end). Entries come in batches
+	// anyway, and this log is no stream.
+	raftInFlight = 1
 )
 
 // transport is Raft's transport over the member door. A server's address is its
@@ -44,6 +50,7 @@ func newTransport(d *door.Door, name string, log *slog.Logger) *transport {
 			Stream:                  stream{Listener: d.Listener(door.ProtocolRaft), door: d, name: name},
 			MaxPool:                 raftPool,
 			Timeout:                 raftTimeout,
+			MaxRPCsInFlight:         raftInFlight,
 			MsgpackUseNewTimeFormat: true,
 		}),
 		door: d,

@@ -226,3 +226,12 @@ func TestTransportRefusesAnImpostor(t *testing.T) {
 		t.Errorf("error %q does not say who answered", err)
 	}
 }
+
+func TestAppendsAreNotPipelined(t *testing.T) {
+	b := newRaftBed(t, "a", "b")
+	trans := newTransport(b.nodes["a"].door, "a", nil)
+	t.Cleanup(func() { _ = trans.Close() })
+	if _, err := trans.AppendEntriesPipeline(raft.ServerID("b"), raft.ServerAddress("b")); !errors.Is(err, raft.ErrPipelineReplicationNotSupported) {
+		t.Errorf("a pipeline that may hang: %v", err)
+	}
+}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"regexp"
 	"strings"
 	"testing"
@@ -11,7 +12,12 @@ import (
 func TestWhatDepartureCommandsPrint(t *testing.T) {
 	t.Parallel()
 	b := newBed(t, 4, 3)
-	b.cli(0, "cluster", "transfer-leader", "n1")
+	b.eventually("n1 leads", func() error {
+		if _, msg, code := b.try(0, "cluster", "transfer-leader", "n1"); code != 0 {
+			return fmt.Errorf("exit %d: %s", code, msg)
+		}
+		return nil
+	})
 	b.settle()
 	var text strings.Builder
 	for _, line := range []string{

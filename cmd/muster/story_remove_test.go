@@ -23,9 +23,7 @@ func TestRemoveUnderWrites(t *testing.T) {
 func removeUnderWrites(t *testing.T, b *bed) {
 	last := len(b.nodes) - 1
 	name := b.nodes[last].cfg.Name
-	if _, msg, code := b.try(0, "cluster", "transfer-leader", name); code != 0 {
-		require.Contains(t, msg, "has no vote")
-	}
+	_, _, _ = b.try(0, "cluster", "transfer-leader", name) // if it has a vote
 	p := b.pen("a", 30, 0, 1, 2)
 	defer p.halt()
 	p.wrote(10)
@@ -39,7 +37,7 @@ func removeUnderWrites(t *testing.T, b *bed) {
 		if now := b.member(0, name); now.State != "" {
 			require.Equal(t, "removing", now.State)
 		}
-		b.cli(0, "cluster", "transfer-leader")
+		_, _, _ = b.try(0, "cluster", "transfer-leader") // if somebody is fit, and none is under way
 		at := 2
 		if last == 3 {
 			at = last // on the leaver itself
@@ -80,8 +78,6 @@ func TestRemoveWaitsAndSaysWhatFor(t *testing.T) {
 	t.Parallel()
 	b := newBed(t, 4, 3)
 	b.write(0, "a", batch("m", 100, time.Now().UnixMilli())...)
-	b.cli(0, "cluster", "transfer-leader", "n1")
-	b.settle()
 	b.stop(2) // it shall take slots, and cannot
 	b.eventually("a removal is refused for want of n3", func() error {
 		_, msg, code := b.try(0, "cluster", "remove", "n4", "--dry-run")
