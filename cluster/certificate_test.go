@@ -74,6 +74,36 @@ func TestANodeWhoseCertificateHasRunOutComesBackByItself(t *testing.T) {
 	}
 }
 
+// A node that was away for too long is let in again by a token, as itself.
+func TestANodeThatWasAwayForTooLongJoinsAgain(t *testing.T) {
+	b := newBed(t)
+	b.timing.Certificate, b.timing.Stable, b.timing.Late = 4*time.Second, time.Hour, time.Nanosecond
+	n1 := b.add("n1")
+	tokens := n1.init(InitRequest{Slots: 64, ReplicationFactor: 1}).JoinTokens
+	away := b.add("n2")
+	away.join(tokens[0], n1)
+	end := away.node.credentials().Expires()
+	incarnation := away.node.credentials().Identity.Incarnation
+	away.stop()
+	b.eventually("its certificate has run out", func() string {
+		if time.Now().After(end) {
+			return ""
+		}
+		return "until " + end.String()
+	})
+	away.start()
+	err := away.node.RenewCertificate(away.ctx())
+	if err == nil || !strings.Contains(err.Error(), "run `muster cluster join` on that node again") {
+		t.Errorf("a renewal that comes too late: %v", err)
+	}
+	away.join(tokens[1], n1)
+	if now := away.node.credentials(); !now.Expires().After(end) || now.Identity.Incarnation != incarnation {
+		t.Errorf("it is %v until %v", now.Identity, now.Expires())
+	}
+	n1.propose(putTenant("after-it-came-back"))
+	b.agree()
+}
+
 func TestWhoseLateRenewalIsRefused(t *testing.T) {
 	b := newBed(t)
 	nodes := b.cluster(1, InitRequest{JoinTokens: 2})

@@ -87,6 +87,9 @@ type Timing struct {
 	Patience time.Duration
 	// Certificate is how long a member's certificate lasts. 30 days.
 	Certificate time.Duration
+	// Late is how long after its end a member's certificate still gets it
+	// another one: a node that was away for so long comes back by itself. 30 days.
+	Late time.Duration
 	// Hold is how long there was no leader before a change or a read that needs
 	// one is refused at once, where too few voters are heard to elect one. 10s.
 	Hold time.Duration
@@ -114,6 +117,7 @@ func (t Timing) withDefaults() Timing {
 		{&t.Upgrade, time.Minute},
 		{&t.Patience, 10 * time.Second},
 		{&t.Certificate, 30 * 24 * time.Hour},
+		{&t.Late, 30 * 24 * time.Hour},
 		{&t.Hold, 10 * time.Second},
 		{&t.Ask, 15 * time.Second},
 	} {

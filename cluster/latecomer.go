@@ -13,13 +13,9 @@ import (
 	"github.com/muster-metrics/muster/proto/clusterpb"
 )
 
-const (
-	// lateness is how long after its end a member's certificate still gets it
-	// another one: a node that was away for so long comes back by itself.
-	lateness = 30 * 24 * time.Hour
-	// lateEvery is how often a member may ask for it.
-	lateEvery = 5 * time.Second
-)
+// lateEvery is how often a member may ask for a certificate in the place of one
+// that has run out.
+const lateEvery = 5 * time.Second
 
 // latecomers bounds how often a member asks. It holds members only.
 type latecomers struct {
@@ -67,7 +63,7 @@ func (n *Node) renewLate(ctx context.Context, r *clusterpb.RenewLateRequest, now
 	if err != nil {
 		return nil, err
 	}
-	id, err := judgeLate(creds, r.GetCertificate(), req, now)
+	id, err := judgeLate(creds, r.GetCertificate(), req, now, n.cfg.Timing.Late)
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +84,7 @@ func (n *Node) renewLate(ctx context.Context, r *clusterpb.RenewLateRequest, now
 
 // judgeLate says whose certificate it was: one of this cluster, for the same
 // key, at most so long ago.
-func judgeLate(creds *pki.Credentials, chain []byte, req *pki.Request, now time.Time) (pki.Identity, error) {
+func judgeLate(creds *pki.Credentials, chain []byte, req *pki.Request, now time.Time, most time.Duration) (pki.Identity, error) {
 	leaf, id, err := creds.CAs.VerifyAtItsEnd(chain, x509.ExtKeyUsageClientAuth)
 	switch {
 	case err != nil:
@@ -99,9 +95,9 @@ func judgeLate(creds *pki.Credentials, chain []byte, req *pki.Request, now time.
 		return id, fmt.Errorf("the certificate has the role %s, want %s", id.Role, pki.RoleNode)
 	case string(pki.KeyHash(leaf)) != string(req.KeyHash()):
 		return id, errors.New("the request is by another key than the certificate's")
-	case now.Sub(leaf.NotAfter) > lateness:
+	case now.Sub(leaf.NotAfter) > most:
 		return id, fmt.Errorf("the certificate of %s has run out at %s, more than %d days ago: make a token with `muster token create --role node` and run `muster cluster join` on that node again",
-			id.Name, leaf.NotAfter.UTC().Format(time.RFC3339), int(lateness.Hours()/24))
+			id.Name, leaf.NotAfter.UTC().Format(time.RFC3339), int(most.Hours()/24))
 	}
 	return id, nil
 }

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/muster-metrics/muster/cluster/pki"
 	"github.com/muster-metrics/muster/proto/clusterpb"
@@ -235,6 +236,30 @@ func (b *bed) noKeyInRaft(keys ...string) {
 	}
 	if snapshots == 0 {
 		b.t.Error("no snapshot was looked through")
+	}
+}
+
+// Who has the key and no vote is relieved of it, also where it lost the vote
+// while nobody could tell it so.
+func TestTheCAKeyIsTakenFromWhoHasNoVote(t *testing.T) {
+	b := newBed(t)
+	b.timing.Stable = time.Hour // n2 gets no vote
+	nodes := b.cluster(2, InitRequest{})
+	ca, err := nodes[0].node.pki.CA()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := nodes[0].node.handOver(t.Context(), "n2", ca.Key()); err != nil {
+		t.Fatal(err)
+	}
+	b.eventually("n2 has no key", func() string {
+		if _, err := nodes[1].node.pki.CA(); errors.Is(err, pki.ErrAbsent) {
+			return ""
+		}
+		return "it has"
+	})
+	if _, err := nodes[0].node.pki.CA(); err != nil {
+		t.Errorf("n1 has none either: %v", err)
 	}
 }
 
