@@ -126,7 +126,7 @@ func statusOf(st *cluster.State, healths []*clusterpb.Health, leader string, sta
 	switch {
 	case stale != nil:
 		o.Leader, o.Local = "", true
-		problem("%v", stale)
+		problem("%s", staleText(stale))
 		var alone *cluster.NoLeaderError
 		if errors.As(stale, &alone) {
 			problem("this is what %s knows by itself; samples are still written and read; %s", alone.Node, alone.Next())
@@ -173,6 +173,16 @@ func statusOf(st *cluster.State, healths []*clusterpb.Health, leader string, sta
 	o.FailureTolerance = tolerance(st, heard)
 	o.Healthy = len(o.Problems) == 0
 	return o
+}
+
+// staleText is why the state may not be the newest, and on a node that was removed
+// what to do.
+func staleText(err error) string {
+	var e *cluster.DismissedError
+	if errors.As(err, &e) {
+		return e.Error() + "; it takes no part any more. Next: " + e.Next()
+	}
+	return err.Error()
 }
 
 func nodeOf(st *cluster.State, m *clusterpb.Member, h *clusterpb.Health) nodeStatus {

@@ -35,7 +35,9 @@ func TestAWipedNodeIsReplacedByItself(t *testing.T) {
 		_, msg, code := b.try(last, "cluster", "join", "--token", token, address)
 		require.Equal(t, exitConflict, code, msg)
 		require.Contains(t, msg, "muster cluster join --replace --token T HOST:PORT")
-		b.cli(last, "cluster", "join", "--replace", "--token", token, address)
+		text := b.transcript(last, []string{"cluster", "join", "--token", token, address}) +
+			b.transcript(last, []string{"cluster", "join", "--replace", "--token", token, address})
+		golden(t, "join_replace", strings.NewReplacer(token, "T", name, "NODE", address, "HOST:PORT", "(store 3)", "(store N)", "(store 5)", "(store N)").Replace(text))
 		b.settle()
 		for i := range b.nodes {
 			b.write(i, "a", batch("m", 300, now+10+int64(i))...)
@@ -120,6 +122,10 @@ func TestANodeThatCannotBeReachedDoesNotJoin(t *testing.T) {
 	_, msg, code = b.try(1, "cluster", "join", "--token", made.JoinTokens[0], b.net+".77:1")
 	require.NotZero(t, code, msg)
 	require.Contains(t, msg, "n2 cannot reach the member at "+b.net+".77:1")
+	text := b.transcript(1, []string{"cluster", "join", "--token", made.JoinTokens[0], through}) +
+		b.transcript(1, []string{"cluster", "join", "--token", made.JoinTokens[0], b.net + ".77:1"}) +
+		b.transcript(1, []string{"cluster", "join", "--token", made.JoinTokens[0], through, "-o", "json"})
+	golden(t, "join_errors", strings.NewReplacer(made.JoinTokens[0], "T", through, "HOST:PORT", b.net+".77:", "UNREACHABLE:").Replace(text))
 	require.Equal(t, revision, b.nodes[0].node.cluster.State().Revision(), "nothing is in the log")
 	require.Nil(t, b.nodes[0].node.cluster.State().Member("n2"))
 }
@@ -149,6 +155,9 @@ func (b *bed) knowsItIsOut(t *testing.T, i int, says string) {
 	_, msg, exit = b.try(i, "tenant", "create", "by-who-is-out", "-o", "json")
 	require.Equal(t, exitDenied, exit, msg)
 	require.Contains(t, msg, `"next":"stop this server, move its data directory away`)
+	first, _, _ := strings.Cut(text, "\n")
+	golden(t, "dismissed_"+strings.Fields(says)[1], strings.ReplaceAll(b.transcript(i, []string{"tenant", "create", "by-who-is-out"})+
+		b.transcript(i, []string{"cluster", "transfer-leader"})+first+"\n", b.nodes[i].cfg.Name, "NODE"))
 }
 
 func (b *bed) get(t *testing.T, url string) (int, string) {
@@ -159,4 +168,47 @@ func (b *bed) get(t *testing.T, url string) (int, string) {
 	text, err := io.ReadAll(resp.Body)
 	require.NoError(t, err)
 	return resp.StatusCode, string(text)
+}
+
+// TestANodeThatIsRemovedWhileItRunsLearnsOfIt: it was cut off for a while and never
+// stopped; nothing in its own state says that it is out. One copy is enough to
+// its ring, so that it needs nobody for an acknowledgement.
+func TestANodeThatIsRemovedWhileItRunsLearnsOfIt(t *testing.T) {
+	t.Parallel()
+	beds(t, func(t *testing.T, b *bed) {
+		last := len(b.nodes) - 1
+		name := b.nodes[last].cfg.Name
+		b.cli(0, "ring", "create", "own", "--tenants", "a", "--nodes", name+",n1", "--replication-factor", "1", "--slots", "8")
+		b.settle()
+		door := b.nodes[last].node.door
+		credentials := door.Credentials()
+		door.SetIdentity(nil) // whoever comes is sent away, and whoever is dialled
+		b.eventually(name+" is removed", func() error {
+			_, msg, code := b.try(0, "cluster", "remove", name, "--force")
+			if code != 0 {
+				return fmt.Errorf("exit %d: %s", code, msg)
+			}
+			return nil
+		})
+		require.NoError(t, b.nodes[last].node.ready.err(), "it knows of nothing")
+		door.SetIdentity(credentials)
+		b.knowsItIsOut(t, last, name+" was removed from cluster test by force at revision")
+		// Where it reaches nobody, and its state says that it is a member, it stays out.
+		for i := range b.nodes {
+			b.stop(i)
+		}
+		b.start(last)
+		b.knowsItIsOut(t, last, name+" was removed from cluster test by force at revision")
+		b.stop(last)
+		for i := range last {
+			b.start(i)
+		}
+		b.eventually("the others go on", func() error {
+			status, text := b.post(0, "other", snappy.Encode(nil, body(batch("m", 20, time.Now().UnixMilli())...)))
+			if status/100 != 2 {
+				return fmt.Errorf("%d %s", status, text)
+			}
+			return nil
+		})
+	})
 }
