@@ -137,8 +137,8 @@ func versionBed(t *testing.T, next ...int) *bed {
 }
 
 func TestTheClusterVersionRisesWhenAllSpeakTheNewer(t *testing.T) {
-	b := versionBed(t, 0, 1)
-	upgraded := map[int]bool{0: true, 1: true}
+	b := versionBed(t)
+	upgraded := map[int]bool{1: true, 2: true} // n1, which is there from the beginning, is old
 	b.adjust = func(n *Node, i int) {
 		if upgraded[i] {
 			newer(n)
@@ -156,8 +156,8 @@ func TestTheClusterVersionRisesWhenAllSpeakTheNewer(t *testing.T) {
 	if v := leader.node.State().Version(); v != 1 {
 		t.Fatalf("cluster version %d with a node that speaks 1", v)
 	}
-	upgraded[2] = true
-	b.nodes[2].restart()
+	upgraded[0] = true
+	b.nodes[0].restart()
 	b.eventually("the version rises", func() string {
 		for _, n := range b.nodes {
 			if !n.node.State().Supports(Feature(2)) {

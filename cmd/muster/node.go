@@ -235,7 +235,7 @@ func (n *node) Open(ctx context.Context) error {
 	n.log.Info("node opened", "node", n.cfg.Name, "version", n.cfg.Version, "data", n.folder.path,
 		"write", bound.Write, "http", bound.HTTP, "grpc", bound.GRPC, "peer", bound.Peer)
 	if n.cluster.State().Cluster() == nil && !n.cfg.Init && n.cfg.Join == "" {
-		n.log.Info("this node belongs to no cluster yet", "next", "muster cluster init, or muster cluster join --token T HOST:PORT")
+		n.log.Info("this node belongs to no cluster yet: it waits for init or join, writes get 503", "next", "muster cluster init, or muster cluster join --token T HOST:PORT")
 	}
 	return nil
 }
@@ -279,13 +279,25 @@ func (n *node) Run(ctx context.Context) error {
 	return err
 }
 
-// awaitCurrent asks for a read point until there is one.
+// awaitCurrent asks for a read point until there is one, and says what it waits
+// for where that takes long.
 func (n *node) awaitCurrent(ctx context.Context) {
+	told := ""
 	for {
-		if _, err := n.cluster.Barrier(ctx); err == nil {
+		_, err := n.cluster.Barrier(ctx)
+		if err == nil {
 			n.current.Store(true)
 			n.removeDead()
+			if told != "" {
+				n.log.Info("a leader has confirmed this node's state", "revision", n.cluster.State().Revision())
+			}
 			return
+		}
+		var alone *cluster.NoLeaderError
+		if errors.As(err, &alone) && alone.Error() != told {
+			told = alone.Error()
+			n.log.Warn("waiting for a leader; samples are taken and read meanwhile, nothing can be changed",
+				"revision", alone.Revision, "err", told, "next", alone.Next())
 		}
 		select {
 		case <-ctx.Done():
