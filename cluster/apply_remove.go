@@ -71,7 +71,7 @@ func (e *edit) checkLeave(m *clusterpb.Member, force bool) *clusterpb.Refusal {
 			continue
 		}
 		if n := len(e.next.Eligible(r)) - 1; n < r.RF() {
-			return unsafe("", "ring %s would have %d nodes for %d replicas: lower its replication factor first, `muster ring set %s --replication-factor %d`, or, if %s is gone for good, use --force", r.Spec.GetName(), n, r.RF(), r.Spec.GetName(), max(n, 1), m.GetName())
+			return unsafe("", "ring %s would have %s for %s: lower its replication factor first, `muster ring set %s --replication-factor %d`, or, if %s is gone for good, use --force", r.Spec.GetName(), many(n, "node"), many(r.RF(), "replica"), r.Spec.GetName(), max(n, 1), m.GetName())
 		}
 	}
 	return nil

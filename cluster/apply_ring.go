@@ -16,11 +16,8 @@ const (
 // putRing creates a ring and places it, or replaces what an operator wrote of
 // one. Slots of a ring that exists move by steps only.
 func (e *edit) putRing(c *clusterpb.PutRing) (uint64, *clusterpb.Refusal) {
-	if r := e.checkRing(c); r != nil {
-		return 0, r
-	}
 	old := e.next.Ring(c.GetName())
-	if r := e.expect("ring", c.GetName(), ringVersion(old)); r != nil {
+	if r := firstOf(checkName("name", "ring name", c.GetName()), e.expect("ring", c.GetName(), ringVersion(old)), e.checkRing(c)); r != nil {
 		return 0, r
 	}
 	if r := e.checkPatterns(c); r != nil {
@@ -82,7 +79,7 @@ func (e *edit) checkNodes(c *clusterpb.PutRing) *clusterpb.Refusal {
 		seen[n] = true
 	}
 	if n := len(seen); n > 0 && n < int(c.GetReplicationFactor()) {
-		return invalid("nodes", "%d nodes for %d replicas: name more nodes, or lower the replication factor", n, c.GetReplicationFactor())
+		return invalid("nodes", "%s for %s: name more nodes, or lower the replication factor", many(n, "node"), many(int(c.GetReplicationFactor()), "replica"))
 	}
 	return nil
 }
@@ -161,7 +158,7 @@ func (e *edit) replaceRing(old *Ring, c *clusterpb.PutRing) *clusterpb.Refusal {
 		if have < had {
 			field = "nodes"
 		}
-		return unsafe(field, "ring %s would have %d active nodes for %d replicas: add nodes first", c.GetName(), have, next.RF())
+		return unsafe(field, "ring %s would have %s for %s: add nodes first", c.GetName(), many(have, "active node"), many(next.RF(), "replica"))
 	}
 	e.setRing(next)
 	return nil
@@ -211,8 +208,12 @@ func (e *edit) endRing(old *Ring) *clusterpb.Refusal {
 	return nil
 }
 
-// checkHoused refuses to delete the only ring that takes some tenant.
+// checkHoused refuses to delete the last ring, and the only one that takes some
+// tenant.
 func (e *edit) checkHoused(gone *Ring) *clusterpb.Refusal {
+	if len(e.next.Rings()) == 0 {
+		return unsafe("", "%s is the last ring: a tenant that comes would have none", gone.Spec.GetName())
+	}
 	homeless, example := 0, ""
 	e.next.WalkTenants("", func(t *clusterpb.Tenant) bool {
 		if t.GetRoute().GetRing() == gone.Spec.GetId() && e.next.RouteOf(t.GetId()) == nil {
@@ -223,7 +224,7 @@ func (e *edit) checkHoused(gone *Ring) *clusterpb.Refusal {
 	if homeless == 0 {
 		return nil
 	}
-	return unsafe("", "no other ring takes %d tenants of ring %s, such as %s: let another ring claim them first", homeless, gone.Spec.GetName(), example)
+	return unsafe("", "no other ring takes %s of ring %s, such as %s: let another ring claim them first", many(homeless, "tenant"), gone.Spec.GetName(), example)
 }
 
 // setRing puts the ring into the state, in the place of one with its id. Its

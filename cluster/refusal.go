@@ -33,6 +33,14 @@ func full(field, format string, args ...any) *clusterpb.Refusal {
 	return refuse(clusterpb.Refusal_LIMIT, field, format, args...)
 }
 
+// many counts things in words: 1 node, 2 nodes.
+func many(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}
+
 // quote shows what somebody sent, in ASCII and not at length.
 func quote(s string) string {
 	const most = 80

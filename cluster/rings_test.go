@@ -36,7 +36,7 @@ func TestPutRingRefuses(t *testing.T) {
 		{"too many replicas", "replication_factor", "1 to 5", func(c *clusterpb.PutRing) { c.ReplicationFactor = 6 }},
 		{"a quorum of nothing", "write_quorum", "majority", func(c *clusterpb.PutRing) { c.WriteQuorum = 9 }},
 		{"a negative quorum", "write_quorum", "majority", func(c *clusterpb.PutRing) { c.WriteQuorum = -1 }},
-		{"too few nodes", "nodes", "1 nodes for 2", func(c *clusterpb.PutRing) { c.Nodes = []string{"n1"} }},
+		{"too few nodes", "nodes", "1 node for 2", func(c *clusterpb.PutRing) { c.Nodes = []string{"n1"} }},
 		{"a stranger", "nodes", "no member", func(c *clusterpb.PutRing) { c.Nodes = []string{"n1", "n2", "x"} }},
 		{"a node twice", "nodes", "twice", func(c *clusterpb.PutRing) { c.Nodes = []string{"n1", "n1"} }},
 		{"slots that are no power", "slots", "power of two", func(c *clusterpb.PutRing) { c.Slots = 12 }},

@@ -52,8 +52,11 @@ func TestFlagsMayStandAnywhere(t *testing.T) {
 func TestWordsThatAreNotUnderstood(t *testing.T) {
 	for _, c := range [][2]string{
 		{"bogus", `no verb "bogus"`},
-		{"completion", `no verb "completion"`},
-		{"snapshot save f", `no verb "snapshot"`},
+		{"completion", "bash, zsh or fish"},
+		{"completion ksh", "bash, zsh or fish"},
+		{"ring plan r --weight n1", "NODE=WEIGHT"},
+		{"tenant apply", "wants -f FILE"},
+		{"tenant apply -f a b", "takes no argument"},
 		{"cert issue", `no verb "cert"`},
 		{"cluster bogus", `muster cluster has no verb "bogus"`},
 		{"cluster drain n1", `muster cluster has no verb "drain"`},

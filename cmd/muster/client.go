@@ -12,11 +12,13 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -125,6 +127,7 @@ type request struct {
 	stream       io.Reader // an archive as the body, instead of one
 	ifVersion    *int64    // If-Match
 	dryRun       bool
+	id           string // Muster-Request-Id, of a change that has one
 }
 
 // do sends the request and decodes the answer into out (nil: not wanted).
@@ -139,8 +142,12 @@ func (cl *client) do(ctx context.Context, r request, out any) error {
 	return nil
 }
 
-// raw sends the request and returns the body and headers of a 2xx answer.
+// raw sends the request and returns the body and headers of a 2xx answer. A
+// change with an id is repeated until its outcome is known.
 func (cl *client) raw(ctx context.Context, r request) ([]byte, http.Header, error) {
+	if r.id != "" && !r.dryRun && r.stream == nil {
+		return cl.repeat(ctx, r)
+	}
 	var body bytes.Buffer
 	header, err := cl.copy(ctx, r, &body)
 	return body.Bytes(), header, err
@@ -156,9 +163,13 @@ func (cl *client) copy(ctx context.Context, r request, w io.Writer) (http.Header
 	if err != nil {
 		return nil, err
 	}
+	var sent atomic.Bool
+	req = req.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }}))
 	resp, err := cl.http.Do(req)
 	if err != nil {
-		return nil, cl.unreachable(err)
+		f := cl.unreachable(err)
+		f.sent = sent.Load()
+		return nil, f
 	}
 	defer resp.Body.Close()
 	in := io.LimitReader(resp.Body, maxAnswer)
@@ -208,6 +219,9 @@ func (cl *client) build(ctx context.Context, r request) (*http.Request, error) {
 	if cl.token != "" {
 		req.Header.Set("Authorization", "Bearer "+cl.token)
 	}
+	if r.id != "" {
+		req.Header.Set("Muster-Request-Id", r.id)
+	}
 	if r.ifVersion != nil {
 		req.Header.Set("If-Match", strconv.Quote(strconv.FormatInt(*r.ifVersion, 10)))
 	}
@@ -215,7 +229,7 @@ func (cl *client) build(ctx context.Context, r request) (*http.Request, error) {
 }
 
 // unreachable says why there is no answer, and what helps against that.
-func (cl *client) unreachable(err error) error {
+func (cl *client) unreachable(err error) *failure {
 	f := &failure{Code: exitFailed, cause: err, Text: fmt.Sprintf("no server answers at %s: %v", cl.where, rootCause(err))}
 	switch {
 	case errors.Is(err, context.Canceled):
@@ -256,6 +270,8 @@ func refusal(status int, body []byte) error {
 		f.Text = fmt.Sprintf("%s (field %s)", f.Text, f.Field)
 	}
 	switch status {
+	case http.StatusBadRequest:
+		f.Code = exitUsage
 	case http.StatusConflict, http.StatusPreconditionFailed:
 		f.Code = exitConflict
 	case http.StatusUnauthorized, http.StatusForbidden:

@@ -30,9 +30,11 @@ func clusterCommand(std stdio) *cli.Command {
 
 // mutationFlags are those of every command that changes something.
 func mutationFlags(more ...cli.Flag) []cli.Flag {
-	return append(more, dryRunFlag(),
-		&cli.Int64Flag{Name: "if-version", Usage: "change it only if this is its version (0: only if it does not exist)", DefaultText: "any"},
-	)
+	return append(more, dryRunFlag(), ifVersionFlag(), requestIDFlag())
+}
+
+func ifVersionFlag() cli.Flag {
+	return &cli.Int64Flag{Name: "if-version", Usage: "change it only if this is its version (0: only if it does not exist)", DefaultText: "any"}
 }
 
 func dryRunFlag() cli.Flag {
@@ -41,7 +43,7 @@ func dryRunFlag() cli.Flag {
 
 // mutation fills a request with what the mutation flags say.
 func mutation(c *cli.Context, r request) request {
-	r.dryRun = c.Bool("dry-run")
+	r.dryRun, r.id = c.Bool("dry-run"), idOf(c)
 	if c.IsSet("if-version") {
 		v := c.Int64("if-version")
 		r.ifVersion = &v
@@ -129,6 +131,7 @@ type initAnswer struct {
 	ID         string   `json:"id"`
 	Node       string   `json:"node"`
 	JoinTokens []string `json:"join_tokens"`
+	DryRun     bool     `json:"dry_run,omitempty"`
 }
 
 func clusterInit(std stdio) *cli.Command {
@@ -143,6 +146,7 @@ func clusterInit(std stdio) *cli.Command {
 			&cli.StringFlag{Name: "replica-label", Value: "receive_replica", Usage: "label that names the node; fixed from here on"},
 			&cli.IntFlag{Name: "join-tokens", Usage: "join tokens to print (default: replication factor less one, at least 2)"},
 			&cli.StringFlag{Name: "from-snapshot", Usage: "begin the cluster of this snapshot anew: all its nodes are lost"},
+			dryRunFlag(), // a cluster that is not there has no version
 		},
 		Action: func(c *cli.Context) error {
 			cl, err := newClient(c)
@@ -155,7 +159,7 @@ func clusterInit(std stdio) *cli.Command {
 			ctx, cancel := context.WithTimeout(c.Context, commandTimeout)
 			defer cancel()
 			var a initAnswer
-			err = cl.do(ctx, request{method: http.MethodPost, path: "/api/v1/cluster/init", body: map[string]any{
+			err = cl.do(ctx, request{method: http.MethodPost, path: "/api/v1/cluster/init", dryRun: c.Bool("dry-run"), body: map[string]any{
 				"name": c.String("name"), "replication_factor": c.Int("replication-factor"),
 				"tenant_auth": c.String("tenant-auth"), "tenant_label": c.String("tenant-label"),
 				"replica_label": c.String("replica-label"), "join_tokens": c.Int("join-tokens"),
@@ -165,6 +169,10 @@ func clusterInit(std stdio) *cli.Command {
 			}
 			if wantsJSON(c) {
 				return std.json(a)
+			}
+			if a.DryRun {
+				std.said(fmt.Sprintf("created cluster %s with %s as its first node", dash(a.Cluster), a.Node), applied{DryRun: true})
+				return nil
 			}
 			std.created(a, c.Int("replication-factor"), memberDoor(ctx, cl, a.Node))
 			return nil
@@ -211,6 +219,7 @@ func clusterJoin(std stdio) *cli.Command {
 			&cli.BoolFlag{Name: "replace", Usage: "this node had another data folder before; that one is lost"},
 			&cli.BoolFlag{Name: "reset-control-state", Usage: "this node was a member: move what it has of the cluster to raft.bak-<time>, keep its samples"},
 			&cli.DurationFlag{Name: "timeout", Value: 5 * time.Minute, Usage: "how long to wait until it is active"},
+			dryRunFlag(), // a node that is no member yet has no version
 		},
 		Action: func(c *cli.Context) error {
 			address, err := oneArg(c, "HOST:PORT of a member")
@@ -238,10 +247,10 @@ func clusterJoin(std stdio) *cli.Command {
 				Cluster string `json:"cluster"`
 				Node    string `json:"node"`
 			}
-			if !wantsJSON(c) {
+			if !wantsJSON(c) && !c.Bool("dry-run") {
 				std.notef("joining through %s ...\n", address)
 			}
-			raw, _, err := cl.raw(ctx, request{method: http.MethodPost, path: "/api/v1/cluster/join", body: map[string]any{
+			raw, _, err := cl.raw(ctx, request{method: http.MethodPost, path: "/api/v1/cluster/join", dryRun: c.Bool("dry-run"), body: map[string]any{
 				"token": token, "address": address, "replace": c.Bool("replace"), "reset_control_state": c.Bool("reset-control-state"),
 			}})
 			if err != nil {
@@ -252,6 +261,10 @@ func clusterJoin(std stdio) *cli.Command {
 			}
 			if err := json.Unmarshal(raw, &a); err != nil {
 				return fmt.Errorf("read the answer: %w", err)
+			}
+			if c.Bool("dry-run") {
+				std.said(fmt.Sprintf("asked the member at %s, which shows the CA of the token, to let %s in", address, a.Node), applied{DryRun: true})
+				return nil
 			}
 			std.printf("%s is an active member of %s.\n", a.Node, a.Cluster)
 			return nil

@@ -30,7 +30,7 @@ func TestExitCodes(t *testing.T) {
 	exits(exitConflict, "", "tenant", "create", "a")
 	exits(exitConflict, "", "tenant", "set", "a", "--state", "suspended", "--if-version", "1")
 	exits(exitFailed, "no tenant", "tenant", "show", "b")
-	exits(exitFailed, "(field retention)", "tenant", "set", "a", "--retention", "long")
+	exits(exitUsage, "(field retention)", "tenant", "set", "a", "--retention", "long")
 
 	// From elsewhere, by a token: it names the cluster's CA.
 	file := filepath.Join(b.dir, "viewer")

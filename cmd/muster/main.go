@@ -59,6 +59,7 @@ func newApp(std stdio) *cli.App {
 			snapshotCommand(std),
 			queryCommand(std),
 			demoCommand(std),
+			completionCommand(std),
 			versionCommand(std),
 		},
 	}

@@ -60,10 +60,14 @@ type failure struct {
 	Missing     []string      `json:"missing,omitempty"`
 	Unreachable []unreachable `json:"unreachable,omitempty"`
 	Serving     uint64        `json:"serving_revision,omitempty"`
+	// RequestID is what to repeat a change with whose outcome is not known.
+	RequestID string `json:"request_id,omitempty"`
 
 	cause error
 	// status of the answer it was; 0: none.
 	status int
+	// sent says that a server may have heard the request which has no answer.
+	sent bool
 }
 
 func (f *failure) Error() string { return f.Text }

@@ -16,7 +16,7 @@ func ringCommand(std stdio) *cli.Command {
 		Name:  "ring",
 		Usage: "which nodes keep which tenants",
 		Subcommands: []*cli.Command{
-			ringList(std), ringShow(std), ringPut(std, true), ringPut(std, false), ringDelete(std), ringRebalance(std), ringSimulate(std), ringImport(std),
+			ringList(std), ringShow(std), ringPut(std, true), ringPut(std, false), ringDelete(std), ringPlan(std), ringRebalance(std), ringSimulate(std), ringImport(std),
 		},
 	}
 }
@@ -215,7 +215,7 @@ func ringRebalance(std stdio) *cli.Command {
 		Name: "rebalance", Usage: "move slots after nodes, weights or zones have changed; returns when done", ArgsUsage: "[RING]",
 		Flags: []cli.Flag{
 			&cli.DurationFlag{Name: "timeout", Value: 15 * time.Minute, Usage: "how long to wait; it may be asked for again"},
-			dryRunFlag(),
+			dryRunFlag(), ifVersionFlag(),
 		},
 		Action: func(c *cli.Context) error {
 			name, err := maybeArg(c, "default")
@@ -223,43 +223,11 @@ func ringRebalance(std stdio) *cli.Command {
 				return err
 			}
 			if c.Bool("dry-run") {
-				return showMoves(c, std, name)
+				return showMoves(c, std, mutation(c, request{method: http.MethodPost, path: ringPath(name) + "/rebalance"}))
 			}
 			return act(c, std, "rebalanced ring "+name, request{method: http.MethodPost, path: ringPath(name) + "/rebalance"})
 		},
 	}
-}
-
-// showMoves prints what a rebalance would do.
-func showMoves(c *cli.Context, std stdio, name string) error {
-	cl, err := newClient(c)
-	if err != nil {
-		return err
-	}
-	raw, _, err := cl.raw(c.Context, request{method: http.MethodPost, path: ringPath(name) + "/rebalance", dryRun: true})
-	if err != nil {
-		return err
-	}
-	if wantsJSON(c) {
-		return std.json(json.RawMessage(raw))
-	}
-	var a struct {
-		Moves int
-		Nodes []struct {
-			Name                     string
-			Weight, Now, Then, Gains int
-		}
-	}
-	if err := json.Unmarshal(raw, &a); err != nil {
-		return fmt.Errorf("read the answer: %w", err)
-	}
-	std.printf("dry run, nothing is changed; otherwise: %d slot replicas of ring %s come to a node\n", a.Moves, name)
-	rows := make([][]string, 0, len(a.Nodes))
-	for _, n := range a.Nodes {
-		rows = append(rows, []string{n.Name, fmt.Sprint(n.Weight), fmt.Sprint(n.Now), fmt.Sprint(n.Then), fmt.Sprint(n.Gains)})
-	}
-	std.table([]string{"NODE", "WEIGHT", "NOW", "THEN", "GAINS"}, rows)
-	return nil
 }
 
 // words splits a comma-separated list; an empty text is no word.

@@ -16,7 +16,7 @@ func tenantCommand(std stdio) *cli.Command {
 		Name:  "tenant",
 		Usage: "the tenants, their limits and their tokens",
 		Subcommands: []*cli.Command{
-			tenantList(std), tenantShow(std), tenantPut(std, true), tenantPut(std, false), tenantDelete(std),
+			tenantList(std), tenantShow(std), tenantPut(std, true), tenantPut(std, false), tenantDelete(std), tenantApply(std),
 			{
 				Name: "token", Usage: "the tenant's credentials",
 				Subcommands: []*cli.Command{tenantTokenCreate(std), tenantTokenList(std), tenantTokenRevoke(std)},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -22,7 +23,7 @@ func tokenCommand(std stdio) *cli.Command {
 				Flags: []cli.Flag{
 					&cli.StringFlag{Name: "role", Usage: "node, viewer, operator or admin"},
 					ttlFlag("1h for a node, never for others"),
-					dryRunFlag(),
+					dryRunFlag(), requestIDFlag(), // a new token has no version
 				},
 				Action: func(c *cli.Context) error {
 					if c.String("role") == "" {
@@ -70,7 +71,9 @@ func createToken(c *cli.Context, std stdio, path string, body any) error {
 	if err != nil {
 		return err
 	}
-	raw, _, err := cl.raw(c.Context, mutation(c, request{method: http.MethodPost, path: path, body: body}))
+	ctx, cancel := context.WithTimeout(c.Context, commandTimeout)
+	defer cancel()
+	raw, _, err := cl.raw(ctx, mutation(c, request{method: http.MethodPost, path: path, body: body}))
 	if err != nil || wantsJSON(c) {
 		return orJSON(std, raw, err)
 	}
