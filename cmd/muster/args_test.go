@@ -59,7 +59,6 @@ func TestWordsThatAreNotUnderstood(t *testing.T) {
 		{"tenant apply -f a b", "takes no argument"},
 		{"cert issue", `no verb "cert"`},
 		{"cluster bogus", `muster cluster has no verb "bogus"`},
-		{"cluster drain n1", `muster cluster has no verb "drain"`},
 		{"tenant token bogus a", `muster tenant token has no verb "bogus"`},
 		{"cluster status now", `"now": muster cluster status takes no argument`},
 		{"server n1", `"n1": muster server takes no argument`},

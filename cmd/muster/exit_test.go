@@ -84,7 +84,6 @@ func TestDryRunsChangeNothing(t *testing.T) {
 		{"ring", "rebalance"},
 		{"settings", "set", "max_tenants=5"},
 		{"cluster", "set", "n1", "--zone", "z"},
-		{"cluster", "transfer-leader"},
 	} {
 		require.Contains(t, b.cli(0, append(args, "--dry-run")...), "dry run", args)
 		b.cli(0, append(args, "--dry-run", "-o", "json")...)
