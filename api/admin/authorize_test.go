@@ -149,7 +149,7 @@ func TestExpiredTokenIsNobodys(t *testing.T) {
 // a thought about who may use it fails here.
 func TestEveryRouteHasItsRole(t *testing.T) {
 	want := map[string]role{
-		"GET /api/v1/openapi.json": viewer, "GET /api/v1/snapshot": admin, "POST /api/v1/snapshot": admin, "POST /api/v1/cluster/members/{name}/undrain": operator,
+		"GET /api/v1/openapi.json": viewer, "GET /api/v1/cluster/verify": viewer, "GET /api/v1/snapshot": admin, "POST /api/v1/snapshot": admin, "POST /api/v1/cluster/members/{name}/undrain": operator,
 		"GET /api/v1/cluster/status": viewer, "GET /api/v1/cluster/members": viewer, "GET /api/v1/cluster/members/{name}": viewer,
 		"PUT /api/v1/cluster/members/{name}": operator, "DELETE /api/v1/cluster/members/{name}": operator,
 		"GET /api/v1/cluster/events": viewer, "POST /api/v1/cluster/init": admin, "POST /api/v1/cluster/join": admin,
