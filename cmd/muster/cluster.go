@@ -154,6 +154,9 @@ func clusterInit(std stdio) *cli.Command {
 				return err
 			}
 			if file := c.String("from-snapshot"); file != "" {
+				if c.Bool("dry-run") {
+					return usageError(errors.New("--from-snapshot has no dry run; `muster snapshot inspect` shows what the file holds"))
+				}
 				return initFromSnapshot(c, std, cl, file)
 			}
 			ctx, cancel := context.WithTimeout(c.Context, commandTimeout)
