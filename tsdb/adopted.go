@@ -150,13 +150,13 @@ func (a *Adopted) openStore(id StoreID) error {
 // opened and nobody answers for it yet, it goes: its giver still has it.
 func (a *Adopted) openOne(s *adoptedStore, key Key, dir string) error {
 	name := filepath.Base(dir)
-	id, err := ulid.ParseStrict(name)
+	id, notBlock := ulid.ParseStrict(name)
 	switch {
 	case strings.HasSuffix(name, partSuffix) && s.seal == nil:
 		return nil
 	case strings.HasSuffix(name, partSuffix), strings.HasSuffix(name, goneSuffix):
 		return os.RemoveAll(dir)
-	case err != nil:
+	case notBlock != nil:
 		return nil
 	case s.seal != nil && !s.seal.names(key, id):
 		return removeDir(dir)

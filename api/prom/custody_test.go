@@ -41,10 +41,8 @@ func TestACustodianCountsForItsCustodyOnly(t *testing.T) {
 		"of no custody":           {"n2", &peerpb.StoreAnswer{Replayed: true}, false},
 		"who is no custodian":     {"n1", &peerpb.StoreAnswer{Replayed: true, Custody: since}, false},
 		"who has not replayed it": {"n3", &peerpb.StoreAnswer{}, false},
-		"with a gap there": {"n2", &peerpb.StoreAnswer{Replayed: true, Custody: since,
-			Gaps: []*peerpb.Interval{{MinTime: 1500, MaxTime: 1501}}}, false},
-		"with a gap elsewhere": {"n2", &peerpb.StoreAnswer{Replayed: true, Custody: since,
-			Gaps: []*peerpb.Interval{{MinTime: 5000, MaxTime: 6000}}}, true},
+		"with a gap there":        {"n2", &peerpb.StoreAnswer{Replayed: true, Custody: since, Gaps: gapAt(1500, 1501)}, false},
+		"with a gap elsewhere":    {"n2", &peerpb.StoreAnswer{Replayed: true, Custody: since, Gaps: gapAt(5000, 6000)}, true},
 	} {
 		require.Equal(t, c.counts, answer(c.node, c.answer).counts(st, 3, period, 0), name)
 	}
@@ -55,4 +53,8 @@ func TestACustodianCountsForItsCustodyOnly(t *testing.T) {
 	require.True(t, i.unasked(st, 3))
 	i.asked["n2"], i.asked["n3"] = true, true
 	require.False(t, i.unasked(st, 3))
+}
+
+func gapAt(from, to int64) []*peerpb.Interval {
+	return []*peerpb.Interval{{MinTime: from, MaxTime: to}}
 }
