@@ -38,6 +38,9 @@ type Config struct {
 	Log     *slog.Logger
 	Reg     prometheus.Registerer
 	Version string
+	// Shelf keeps snapshots outside of this machine; nil: they are kept in
+	// Dir/snapshots only.
+	Shelf Shelf
 	// Ballast is held back on Raft's disk, bytes. Default 64 MiB; negative: none.
 	Ballast int64
 	Timing  Timing

@@ -246,6 +246,9 @@ func (n *Node) ownReport(clock time.Time) *clusterpb.Report {
 	}
 	r.ClusterVersionMin, r.ClusterVersionMax = n.fsm.speaks.oldest, n.fsm.speaks.newest
 	r.DiskFreeBytes = max(n.disk.Left(), 0)
+	if at, _ := n.schedule.Last(); !at.IsZero() {
+		r.SnapshotMs = at.UnixMilli()
+	}
 	r.Guards = n.guards(time.Now())
 	if c := n.credentials(); c != nil {
 		r.Incarnation = c.Identity.Incarnation

@@ -78,6 +78,7 @@ func (n *Node) register() error {
 	}
 	n.metrics = newMetrics()
 	n.collectors = append(n.collectors, n.credentialCollectors(gauge)...)
+	n.collectors = append(n.collectors, n.schedule.collectors()...)
 	for i, c := range n.collectors {
 		if err := n.cfg.Reg.Register(c); err != nil {
 			n.collectors = n.collectors[:i]

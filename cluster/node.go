@@ -47,6 +47,7 @@ type Node struct {
 	barrier   *barrier
 	planned   *planned
 	disk      *disk
+	schedule  *schedule
 
 	reporting bell // something to tell the leader
 	rounds    bell // something for the leader to do
@@ -112,6 +113,7 @@ func New(cfg Config) (*Node, error) {
 	n.standing.path = n.raftPath("dismissed.json")
 	n.hints.Add(n.cfg.Hint)
 	n.sightings.Load(n.raftPath("seen.json"))
+	n.schedule = n.takesSnapshots()
 	n.fsm.Watch(n.follow)
 	n.fsm.Watch(n.logChange)
 	if err := n.register(); err != nil {
@@ -165,6 +167,7 @@ func (n *Node) Open(ctx context.Context) error {
 		return err
 	}
 	n.serveJoins()
+	n.crew.Go(func() { n.schedule.Run(n.ctx) })
 	n.crew.Go(n.keepCredentials)
 	return nil
 }

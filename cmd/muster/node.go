@@ -151,8 +151,13 @@ func (n *node) newCluster() (err error) {
 		Addresses: func(name string) (string, bool) { return n.cluster.AddressOf(name) },
 		Log:       log, Reg: n.reg,
 	})
+	var kept cluster.Shelf
+	if n.bucket != nil {
+		kept = shelf{n.bucket}
+	}
 	n.cluster, err = cluster.New(cluster.Config{
-		Dir: n.folder.path, Name: n.cfg.Name, Zone: n.cfg.Zone, StoreID: n.folder.store, Door: n.door,
+		Shelf: kept,
+		Dir:   n.folder.path, Name: n.cfg.Name, Zone: n.cfg.Zone, StoreID: n.folder.store, Door: n.door,
 		Advertise:    n.advertised("peer"),
 		Hint:         n.cfg.Join,
 		HTTPAddress:  n.advertised("http"),
