@@ -1,7 +1,9 @@
 package cluster
 
 import (
+	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/muster-metrics/muster/proto/clusterpb"
@@ -9,7 +11,7 @@ import (
 
 // unsafeNow refuses what only the leader's memory of its members can tell, and
 // stamps onto a command what it knows of them.
-func (n *Node) unsafeNow(e *engine, cmd *clusterpb.Command) *clusterpb.Refusal {
+func (n *Node) unsafeNow(ctx context.Context, e *engine, cmd *clusterpb.Command) *clusterpb.Refusal {
 	if r := n.noRoom(); r != nil {
 		return r
 	}
@@ -23,13 +25,28 @@ func (n *Node) unsafeNow(e *engine, cmd *clusterpb.Command) *clusterpb.Refusal {
 	case *clusterpb.Command_RemoveMember:
 		return n.guardRemove(st, c.RemoveMember)
 	case *clusterpb.Command_DrainMember:
+		n.awaitWord(ctx, st)
 		return n.guardDrain(e, st, c.DrainMember)
 	case *clusterpb.Command_BeginRemoval:
+		n.awaitWord(ctx, st)
 		return n.guardRemoval(e, st, c.BeginRemoval)
 	case *clusterpb.Command_RecoverCluster, *clusterpb.Command_RefoundCluster:
 		return unsafe("", "a cluster is recovered by a node without a leader only: `muster cluster recover --plan`")
 	}
 	return nil
+}
+
+// awaitWord waits until each member was heard or counts as silent: a leader that
+// has just begun knows of nobody yet.
+func (n *Node) awaitWord(ctx context.Context, st *State) {
+	for {
+		now := time.Now()
+		if !slices.ContainsFunc(st.Members(), func(m *clusterpb.Member) bool {
+			return !n.health.Live(m, now) && !n.health.Silent(m, now)
+		}) || n.pause(ctx) != nil {
+			return
+		}
+	}
 }
 
 // guardRemove lets go by force only who is down. The end of a removal in good

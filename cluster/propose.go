@@ -105,7 +105,7 @@ func (n *Node) lead(ctx context.Context, e *engine, cmd *clusterpb.Command) (*cl
 	if why := n.fsm.Halted(); why != "" {
 		return nil, fmt.Errorf("%w: %s should, and applies nothing more: %s", ErrNoLeader, n.cfg.Name, why)
 	}
-	if refusal := n.unsafeNow(e, cmd); refusal != nil {
+	if refusal := n.unsafeNow(ctx, e, cmd); refusal != nil {
 		return &clusterpb.ProposeResponse{Refusal: refusal}, nil
 	}
 	if refusal := n.stampRotation(cmd, n.pki.NextCAKey); refusal != nil {

@@ -46,7 +46,7 @@ func (n *Node) rehearseHere(ctx context.Context, e *engine, cmd *clusterpb.Comma
 	if err != nil {
 		return nil, err
 	}
-	if r := n.unsafeNow(e, cmd); r != nil {
+	if r := n.unsafeNow(ctx, e, cmd); r != nil {
 		return &clusterpb.ProposeResponse{Revision: st.Revision(), Refusal: r}, nil
 	}
 	if r := n.stampRotation(cmd, pki.NewKey); r != nil {
