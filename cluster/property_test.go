@@ -269,8 +269,6 @@ func everyChange() []proto.Message {
 		&clusterpb.CreateTenantToken{Tenant: "a", Token: &clusterpb.TenantToken{Id: "t", Hash: hashOf("t")}},
 		&clusterpb.RevokeTenantToken{Tenant: "a", Id: "t"},
 		&clusterpb.PutSettings{Settings: DefaultSettings()},
-		&clusterpb.SetCustodians{Store: 1, Custodians: []uint32{2}},
-		&clusterpb.EmptyStore{Store: 1, InBucket: true},
 		&clusterpb.RestoreState{Source: "daily", Tenants: []*clusterpb.RestoredTenant{{Id: "restored"}}},
 		&clusterpb.RecoverCluster{Node: "n1", Known: 1},
 		&clusterpb.RefoundCluster{Member: joining("n1", "n1/z", false).GetMember(), StoreId: joining("n1", "n1/z", false).GetStoreId(), CaCertificates: []byte("pem"), Known: 1},
