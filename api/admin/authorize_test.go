@@ -164,8 +164,8 @@ func TestEveryRouteHasItsRole(t *testing.T) {
 		"GET /api/v1/certificates": admin, "POST /api/v1/certificates": admin, "DELETE /api/v1/certificates/{serial}": admin,
 		"POST /api/v1/certificates/renew": admin, "POST /api/v1/certificates/rotate": admin,
 		"POST /api/v1/cluster/members/{name}/drain": operator,
-		"GET /api/v1/cluster/verify":                viewer, "POST /api/v1/cluster/recover": admin,
-		"GET /api/v1/tokens": admin, "POST /api/v1/tokens": admin, "DELETE /api/v1/tokens/{id}": admin,
+		"POST /api/v1/cluster/recover":              admin,
+		"GET /api/v1/tokens":                        admin, "POST /api/v1/tokens": admin, "DELETE /api/v1/tokens/{id}": admin,
 	}
 	routes := (&api{}).routes()
 	for pattern := range routes {
