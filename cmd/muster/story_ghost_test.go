@@ -159,7 +159,9 @@ func TestARestartWithoutALeaderBringsNoDeletedTenantBack(t *testing.T) {
 		last := len(b.nodes) - 1
 		dir := b.nodes[last].node.tsdb.Path(dead)
 		kept := filepath.Join(b.dir, "kept")
-		require.NoError(t, os.CopyFS(kept, os.DirFS(dir)))
+		b.eventually("its directory is copied while it is in use", func() error {
+			return errors.Join(os.RemoveAll(kept), os.CopyFS(kept, os.DirFS(dir)))
+		})
 		b.cli(0, "tenant", "delete", "a")
 		for i := range b.nodes {
 			b.stop(i)

@@ -125,7 +125,7 @@ func TestANodeThatCannotBeReachedDoesNotJoin(t *testing.T) {
 	text := b.transcript(1, []string{"cluster", "join", "--token", made.JoinTokens[0], through}) +
 		b.transcript(1, []string{"cluster", "join", "--token", made.JoinTokens[0], b.net + ".77:1"}) +
 		b.transcript(1, []string{"cluster", "join", "--token", made.JoinTokens[0], through, "-o", "json"})
-	golden(t, "join_errors", strings.NewReplacer(made.JoinTokens[0], "T", through, "HOST:PORT", b.net+".77:", "UNREACHABLE:").Replace(text))
+	golden(t, "join_errors", strings.NewReplacer(made.JoinTokens[0], "T", through, "HOST:PORT", b.net+".77:1\n", "UNREACHABLE\n").Replace(text))
 	require.Equal(t, revision, b.nodes[0].node.cluster.State().Revision(), "nothing is in the log")
 	require.Nil(t, b.nodes[0].node.cluster.State().Member("n2"))
 }
