@@ -33,7 +33,6 @@ func TestSnapshotCommands(t *testing.T) {
 		"snapshot restore "+file,
 		"snapshot restore "+file+" --prune -o json",
 		"snapshot restore "+file+" --confirm prod",
-		"cluster events",
 	)
 	require.Equal(t, os.FileMode(0o600), stat(t, file).Mode().Perm())
 	whole, err := os.ReadFile(file)

@@ -112,7 +112,7 @@ var varying = map[string]bool{
 	"VERSION": true, "REVISION": true, "APPLIED": true, "LAG": true, "LAST CONTACT": true, "TIME": true, "STORE": true,
 	"DISK FREE": true, "SERIES": true, "INCARNATION": true, "CREATED": true, "CHANGED": true, "EXPIRES": true, "ID": true,
 	"CLOCK": true, "AGE": true, "CA": true, "RENEWS": true, "SIZE": true, "FILE": true, "INDEX": true, "TERM": true,
-	"LAST TERM/INDEX": true,
+	"LAST TERM/INDEX": true, "EVENTS": true,
 }
 
 // fields of JSON documents with numbers that vary.
