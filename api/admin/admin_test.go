@@ -454,7 +454,7 @@ func TestTokens(t *testing.T) {
 
 func TestUnknownRoutesAndMethods(t *testing.T) {
 	b := newCluster(t)
-	for path, code := range map[string]int{"/nothing": 404, "/cluster/verify": 404, "/settings": 405} {
+	for path, code := range map[string]int{"/nothing": 404, "/cluster/verify": 405, "/settings": 405} {
 		if r := ask(t, b.socket, "http://muster/api/v1"+path, http.MethodPost, ""); r.code != code {
 			t.Errorf("%s: %d", path, r.code)
 		}
