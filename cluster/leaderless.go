@@ -104,7 +104,8 @@ func (n *Node) noLeader() error {
 		v.Address, _ = n.AddressOf(v.Name)
 		if v.Name != n.cfg.Name {
 			v.Since = n.sightings.Last(v.Name)
-			v.Missing = v.Since.IsZero() || now.Sub(v.Since) > n.cfg.Timing.Fresh
+			// What was heard before this node's start says since when, no more.
+			v.Missing = v.Since.Before(e.began) || now.Sub(v.Since) > n.cfg.Timing.Fresh
 			v.Error = n.sightings.Failure(v.Name)
 		}
 		err.Voters = append(err.Voters, v)
