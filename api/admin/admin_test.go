@@ -75,7 +75,9 @@ func TestStatus(t *testing.T) {
 	var st statusObject
 	r := b.call("GET", "/cluster/status", "", 200)
 	r.as(&st)
-	if got := r.keys(); !slices.Equal(got, []string{"cluster", "failure_tolerance", "healthy", "leader", "nodes", "revision", "rings"}) {
+	if got := r.keys(); !slices.Equal(got, []string{
+		"cluster", "cluster_version", "failure_tolerance", "healthy", "leader", "local", "maintenance", "nodes", "raft", "revision", "rings", "spoken_version",
+	}) {
 		t.Errorf("fields %v", got)
 	}
 	if !st.Healthy || st.Cluster != "test" || st.Leader != "n1" || st.FailureTolerance != 0 || st.Revision == 0 {
