@@ -8,6 +8,8 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,11 +17,26 @@ import (
 
 // shelf is a bucket in memory.
 type shelf struct {
+	mu   sync.Mutex
 	kept map[string]string
 	down bool
 }
 
+func (s *shelf) len() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.kept)
+}
+
+func (s *shelf) setDown(down bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.down = down
+}
+
 func (s *shelf) Put(_ context.Context, name string, r io.Reader) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	text, err := io.ReadAll(r)
 	if s.down {
 		return errors.New("the bucket is away")
@@ -29,6 +46,8 @@ func (s *shelf) Put(_ context.Context, name string, r io.Reader) error {
 }
 
 func (s *shelf) List(_ context.Context, cluster string) (names []string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for name := range s.kept {
 		if path.Dir(name) == cluster {
 			names = append(names, path.Base(name))
@@ -38,6 +57,8 @@ func (s *shelf) List(_ context.Context, cluster string) (names []string, err err
 }
 
 func (s *shelf) Delete(_ context.Context, name string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	delete(s.kept, name)
 	return nil
 }
@@ -47,10 +68,15 @@ func TestSnapshotsAreTakenDailyAndTheNewestKept(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "snapshots")
 	bucket := &shelf{kept: map[string]string{"id/somebody's": ""}}
 	synctest.Test(t, func(t *testing.T) {
-		id, leads := "", false
+		var exists, leads atomic.Bool
 		write := func(w io.Writer) error { _, err := st.WriteArchive(w, ArchiveHeader{Time: time.Now()}); return err }
 		begin := func() (*schedule, func()) {
-			s := newSchedule(dir, bucket, write, func() (string, bool) { return id, leads }, slog.New(slog.DiscardHandler))
+			s := newSchedule(dir, bucket, write, func() (string, bool) {
+				if !exists.Load() {
+					return "", false
+				}
+				return "id", leads.Load()
+			}, slog.New(slog.DiscardHandler))
 			ctx, cancel := context.WithCancel(t.Context())
 			done := make(chan struct{})
 			go func() { s.Run(ctx); close(done) }()
@@ -66,17 +92,17 @@ func TestSnapshotsAreTakenDailyAndTheNewestKept(t *testing.T) {
 		pass := func(d time.Duration) { time.Sleep(d); synctest.Wait() }
 		want := func(what string, local, shelved int) {
 			t.Helper()
-			if files() != local || len(bucket.kept)-1 != shelved {
-				t.Errorf("%s: %d here and %d in the bucket, want %d and %d", what, files(), len(bucket.kept)-1, local, shelved)
+			if files() != local || bucket.len()-1 != shelved {
+				t.Errorf("%s: %d here and %d in the bucket, want %d and %d", what, files(), bucket.len()-1, local, shelved)
 			}
 		}
 		s, stop := begin()
 		pass(48 * time.Hour)
 		want("without a cluster", 0, 0)
-		id = "id"
+		exists.Store(true)
 		pass(2 * time.Minute)
 		want("at once where there is none, and the bucket's by the leader only", 1, 0)
-		leads = true
+		leads.Store(true)
 		pass(2 * time.Minute)
 		want("the leader's", 1, 1)
 		pass(23 * time.Hour)
@@ -96,13 +122,13 @@ func TestSnapshotsAreTakenDailyAndTheNewestKept(t *testing.T) {
 		s, stop = begin()
 		pass(5 * time.Minute)
 		want("what was missed is made up for, once", 3, 3)
-		bucket.down = true
+		bucket.setDown(true)
 		pass(24 * time.Hour)
 		want("without the bucket", 4, 3)
 		if local, there := s.Failures(); local != 0 || there == 0 {
 			t.Errorf("failed %d times here and %d times in the bucket", local, there)
 		}
-		bucket.down = false
+		bucket.setDown(false)
 		pass(15 * time.Minute)
 		want("as soon as it is back", 4, 4)
 		pass(20 * 24 * time.Hour)
