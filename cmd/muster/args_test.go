@@ -57,7 +57,6 @@ func TestWordsThatAreNotUnderstood(t *testing.T) {
 		{"ring plan r --weight n1", "NODE=WEIGHT"},
 		{"tenant apply", "wants -f FILE"},
 		{"tenant apply -f a b", "takes no argument"},
-		{"cert issue", `no verb "cert"`},
 		{"cluster bogus", `muster cluster has no verb "bogus"`},
 		{"tenant token bogus a", `muster tenant token has no verb "bogus"`},
 		{"cluster status now", `"now": muster cluster status takes no argument`},
