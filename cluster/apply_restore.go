@@ -90,7 +90,7 @@ func (e *edit) restoreRings(list []*clusterpb.RestoredRing) *clusterpb.Refusal {
 		if r := e.checkRing(put); r != nil {
 			return r
 		}
-		r := (*clusterpb.Refusal)(nil)
+		var r *clusterpb.Refusal
 		if old := e.next.Ring(put.GetName()); old == nil {
 			r = e.newRing(put)
 		} else {

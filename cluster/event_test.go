@@ -45,8 +45,10 @@ func TestEventsSayWhatWasAndWhatIs(t *testing.T) {
 		{&clusterpb.PutTenant{Id: "a", Spec: limits(9), State: clusterpb.TenantState_TENANT_SUSPENDED}, "state active -> suspended; limits.active_series 5 -> 9"},
 		{&clusterpb.CreateTenantToken{Tenant: "a", Token: &clusterpb.TenantToken{Id: "t1", Hash: hashOf("t1")}}, "tokens=t1"},
 		{&clusterpb.DeleteTenant{Id: "a"}, "state was suspended; retention was 15d; limits.active_series was 9; tokens was t1"},
-		{&clusterpb.PutRing{Name: "hard", Tenants: []string{"a", "b-*"}, ReplicationFactor: 1, Slots: 8, Nodes: []string{"n2"}},
-			"tenants=a,b-*; replication_factor=1; write_quorum=majority; nodes=n2"},
+		{
+			&clusterpb.PutRing{Name: "hard", Tenants: []string{"a", "b-*"}, ReplicationFactor: 1, Slots: 8, Nodes: []string{"n2"}},
+			"tenants=a,b-*; replication_factor=1; write_quorum=majority; nodes=n2",
+		},
 		{&clusterpb.PutRing{Name: "hard", Tenants: []string{"b-*"}, ReplicationFactor: 2, Nodes: []string{"n2", "n3"}}, "tenants a,b-* -> b-*; replication_factor 1 -> 2; nodes n2 -> n2,n3"},
 		{&clusterpb.PutSettings{Settings: settings}, "max_tenants 10000 -> 7; tenant_defaults.retention 15d -> 30d"},
 		{nodeToken("t", h.now+day), "role=node; expires=" + timeOf(h.now+day)},

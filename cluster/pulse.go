@@ -70,7 +70,7 @@ func (n *Node) feelPulse(ctx context.Context, e *engine) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-answers:
+		case <-answers: //nolint:errcheck // whatever it says, it lives
 			n.pulse.Answered()
 			if told {
 				told = false

@@ -242,7 +242,7 @@ func (n *Node) endRemoval(ctx context.Context, e *engine, st *State, m *clusterp
 func (n *Node) stepAside(ctx context.Context, e *engine) error {
 	want := handOver{staying: true}
 	if _, err := n.successor(e, want); err != nil || e.raft.State() != raft.Leader {
-		return nil //nolint:nilerr // later there may be one; RemovalOf says what it waits for
+		return nil // later there may be one; RemovalOf says what it waits for
 	}
 	ctx, cancel := context.WithTimeout(ctx, n.cfg.Timing.Wait)
 	defer cancel()

@@ -129,7 +129,7 @@ func copyControlState(ctx context.Context, from, to string) error {
 		case name == "/ballast":
 			return nil
 		case entry.IsDir():
-			return os.Mkdir(to+name, 0o700)
+			return os.Mkdir(to+name, 0o700) //nolint:gosec // the directory is the node's own, 0700
 		}
 		return copyFile(path, to+name)
 	})

@@ -121,7 +121,7 @@ func (s *schedule) tend(p *place, now time.Time, newest func() (time.Time, error
 		return
 	}
 	var err error
-	last := time.Time{}
+	var last time.Time
 	if !known {
 		last, err = newest()
 		s.mu.Lock()

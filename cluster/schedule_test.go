@@ -114,7 +114,7 @@ func TestSnapshotsAreTakenDailyAndTheNewestKept(t *testing.T) {
 		}
 		stop()
 		time.Sleep(time.Hour)
-		s, stop = begin()
+		_, stop = begin()
 		pass(5 * time.Minute)
 		want("after a restart within the day", 2, 2)
 		stop()

@@ -16,7 +16,7 @@ import (
 // as two transfers to a hung node leave it (hashicorp/raft#696).
 func stick(r *raft.Raft) {
 	flag := reflect.ValueOf(r).Elem().FieldByName("leaderState").FieldByName("leadershipTransferInProgress")
-	atomic.StoreInt32((*int32)(mem.Pointer(flag.UnsafeAddr())), 1) //nolint:gosec // the library has no other way in
+	atomic.StoreInt32((*int32)(mem.Pointer(flag.UnsafeAddr())), 1) // the library has no other way in
 }
 
 func TestALeaderThatRefusesEverythingStartsRaftAnew(t *testing.T) {

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"context"
 	"encoding/base64"
 	"fmt"
 	"net"
@@ -92,7 +93,9 @@ func TestTheKernelSaysWhoSitsAtTheSocket(t *testing.T) {
 	srv := &http.Server{Handler: b.handler(), ConnContext: ConnContext, ReadHeaderTimeout: time.Second}
 	done := make(chan struct{})
 	go func() { defer close(done); _ = srv.Serve(l) }()
-	tr := &http.Transport{Dial: func(string, string) (net.Conn, error) { return net.Dial("unix", path) }}
+	tr := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", path)
+	}}
 	t.Cleanup(func() { tr.CloseIdleConnections(); _ = srv.Close(); <-done })
 	r := ask(t, &http.Client{Transport: tr}, "http://muster/api/v1/tenants/a", "PUT", "{}", "X-Forwarded-User", "mallory", "Authorization", "Bearer x")
 	if r.code != 200 {

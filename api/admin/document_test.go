@@ -325,7 +325,7 @@ func TestWhatTheDocumentDoesNotHaveIsRefused(t *testing.T) {
 	b.refused("PUT", "/tenants/a?dryrun=true", `{}`, 400, "dryrun")
 	b.refused("PUT", "/tenants/a?dry_run=true&dry_run=false", `{}`, 400, "dry_run")
 	b.refused("PUT", "/tenants/a?dry_run=%zz", `{}`, 400, "query")
-	b.refused("GET", "/cluster/events?sinse=1h", "", 400, "sinse")
+	b.refused("GET", "/cluster/events?sincee=1h", "", 400, "sincee")
 	b.refused("POST", "/cluster/leader", `{}`, 400, "If-Match", "If-Match", `"3"`)
 	b.refused("POST", "/rings/default/rebalance", ``, 412, "version", "If-Match", `"999"`)
 	if b.node.State().Tenant("a") != nil {

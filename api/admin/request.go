@@ -68,7 +68,7 @@ func digestOf(r *http.Request, body []byte) uint64 {
 		var size [8]byte
 		binary.BigEndian.PutUint64(size[:], uint64(len(part)))
 		h.Write(size[:])
-		io.WriteString(h, part)
+		h.Write([]byte(part))
 	}
 	return binary.BigEndian.Uint64(h.Sum(nil)) | 1
 }

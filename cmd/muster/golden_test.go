@@ -232,8 +232,10 @@ func TestScrubLeavesWhatDoesNotVary(t *testing.T) {
 	for _, c := range [][2]string{
 		{"NODE  ADDRESS      ROLE    LAST CONTACT  LAG  SLOTS\nn1    127.9.1.1:80  leader  -             0    4096\n", // too wide: no table
 			"NODE  ADDRESS  ROLE  LAST CONTACT  LAG  SLOTS\nn1    n1.test:PORT  leader  -             0    4096\n"},
-		{"NODE  ADDRESS       ROLE    LAST CONTACT  LAG  SLOTS\nn1    127.9.1.1:80  leader  -             0    4096\nn2                  voter   34 ms         12   4095\n",
-			"NODE  ADDRESS  ROLE  LAST CONTACT  LAG  SLOTS\nn1  n1.test:PORT  leader  -  *  4096\nn2    voter  *  *  4095\n"},
+		{
+			"NODE  ADDRESS       ROLE    LAST CONTACT  LAG  SLOTS\nn1    127.9.1.1:80  leader  -             0    4096\nn2                  voter   34 ms         12   4095\n",
+			"NODE  ADDRESS  ROLE  LAST CONTACT  LAG  SLOTS\nn1  n1.test:PORT  leader  -  *  4096\nn2    voter  *  *  4095\n",
+		},
 		{"created ring hard at revision 41, applied on n1, n2\n", "created ring hard at revision N, applied on n1, n2\n"},
 		{`{"version": 41,"slots": 4096, "id": "abcdefgh", "name": "replicas"}`, `{"version": N,"slots": 4096, "id": "TOKENID", "name": "replicas"}`},
 		{"token abcdefgh, shown this once, until 2026-11-22T15:18:39Z:\nMUSTERT1.abc.def_-9\n", "token TOKENID, shown this once, until TIME:\nMUSTERT1.SECRET\n"},

@@ -50,7 +50,7 @@ func (cl *client) repeat(ctx context.Context, r request) ([]byte, http.Header, e
 		header, err := cl.copy(ctx, r, &body)
 		lost := isLost(err)
 		switch {
-		case err == nil, !lost && !(uncertain && isAway(err)):
+		case err == nil, !lost && (!uncertain || !isAway(err)):
 			return body.Bytes(), header, err
 		case lost:
 			uncertain = true
