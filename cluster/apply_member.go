@@ -71,6 +71,7 @@ func (e *edit) newStore(id []byte, node string, incarnation uint64) uint32 {
 	if st := e.next.StoreByID(id); isAwaited(st, node) {
 		next := copyOf(st)
 		next.Node, next.Incarnation, next.Awaited = node, incarnation, 0
+		ownAgain(next) // it may have been on its way out when the snapshot was made
 		e.setStore(next)
 		return next.GetNumber()
 	}

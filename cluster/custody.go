@@ -123,10 +123,26 @@ func (e *edit) setCustodians(c *clusterpb.SetCustodians) (uint64, *clusterpb.Ref
 	if slices.Equal(next.Custodians, old.Custodians) {
 		return 0, nil
 	}
+	if !containsAll(next.Custodians, old.Custodians) {
+		e.lookAgain(next)
+	}
 	e.setStore(next)
 	e.changed.Members = true
 	e.note("custodian named", old.GetNode(), fmt.Sprintf("store %d is %s", old.GetNumber(), e.next.keepers(next)))
 	return 0, nil
+}
+
+// lookAgain has a leaver that is still there, and was empty, make sure of it once
+// more: a custodian is gone, and whether another one has all only the leaver can
+// find out. Without that it would go with what nobody else has.
+func (e *edit) lookAgain(st *clusterpb.Store) {
+	if e.next.Holder(storeOf(st.GetNumber())) != nil {
+		st.Emptied = 0
+	}
+}
+
+func containsAll(list, of []uint32) bool {
+	return !slices.ContainsFunc(of, func(n uint32) bool { return !slices.Contains(list, n) })
 }
 
 // keepers names the custodians for an event.
@@ -207,9 +223,14 @@ func (e *edit) endCustody(number uint32) {
 		return
 	}
 	next := copyOf(old)
-	next.Custodians, next.Custody, next.Emptied, next.InBucket = nil, nil, 0, false
+	ownAgain(next)
 	e.setStore(next)
 	e.changed.Members = true
+}
+
+// ownAgain says of a store that nobody answers for it but its node.
+func ownAgain(st *clusterpb.Store) {
+	st.Custodians, st.Custody, st.Emptied, st.InBucket = nil, nil, 0, false
 }
 
 // loseCustodian takes a store that is lost out of the custodians. What it alone
@@ -226,6 +247,7 @@ func (e *edit) loseCustodian(number uint32) {
 		if gone {
 			next.Emptied = 0
 		}
+		e.lookAgain(next)
 		e.setStore(next)
 		if gone && e.next.Holder(storeOf(next.GetNumber())) == nil {
 			e.lose(next.GetNumber())

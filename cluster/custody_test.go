@@ -119,3 +119,50 @@ func TestALeaverWhoseCustodianIsGoneIsNotEmpty(t *testing.T) {
 	}
 	h.refused(clusterpb.Refusal_UNSAFE, "", &clusterpb.RemoveMember{Name: "n4"})
 }
+
+// TestALeaverLooksAgainWhereACustodianIsGone: the one that is left may have been
+// named a moment ago, and have nothing yet.
+func TestALeaverLooksAgainWhereACustodianIsGone(t *testing.T) {
+	for name, gone := range map[string]func(h *story){
+		"gave it back": func(h *story) { h.do(&clusterpb.SetCustodians{Store: 4, Were: []uint32{3}}) },
+		"is lost while it gives on": func(h *story) {
+			h.do(&clusterpb.SetCustodians{Store: 4, Custodians: []uint32{3, 2}, Were: []uint32{3}})
+			h.do(&clusterpb.RemoveMember{Name: "n3", Force: true})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := created(t, 1, 4)
+			h.leave("n4")
+			h.do(&clusterpb.SetCustodians{Store: 4, Custodians: []uint32{3}})
+			h.do(&clusterpb.EmptyStore{Store: 4})
+			gone(h)
+			if st := h.state.Store(4); st.GetEmptied() != 0 {
+				t.Errorf("it counts as empty: %v", st)
+			}
+			h.refused(clusterpb.Refusal_UNSAFE, "", &clusterpb.RemoveMember{Name: "n4"})
+		})
+	}
+}
+
+// TestAStoreThatComesBackIsItsNodesOwn: it was on its way out when the snapshot
+// was made. It takes samples again that no custodian has.
+func TestAStoreThatComesBackIsItsNodesOwn(t *testing.T) {
+	h := created(t, 1, 4)
+	h.leave("n4")
+	h.do(&clusterpb.SetCustodians{Store: 4, Custodians: []uint32{3}})
+	h.do(&clusterpb.EmptyStore{Store: 4, InBucket: true})
+	id := h.state.Store(4).GetId()
+	first := joining("n9", "n9/z", false)
+	h.do(&clusterpb.RefoundCluster{Member: first.GetMember(), StoreId: first.GetStoreId(), CaCertificates: []byte("pem"), Known: 1})
+	if len(h.state.Store(4).GetCustodians()) != 1 {
+		t.Fatalf("nobody answers for it while it is away: %v", h.state.Store(4))
+	}
+	h.do(nodeToken("join-n4", h.now+hour))
+	again := joining("n4", "n4/z", false)
+	again.StoreId = id
+	h.do(again)
+	st := h.state.Store(4)
+	if h.state.Holder(4).GetName() != "n4" || st.GetEmptied() != 0 || st.GetInBucket() || len(st.GetCustodians()) != 0 {
+		t.Fatalf("store 4 of %s: %v", h.state.Holder(4).GetName(), st)
+	}
+}

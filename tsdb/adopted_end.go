@@ -72,10 +72,15 @@ func (a *Adopted) keep(id StoreID, seal *Seal) (removed int, err error) {
 	return len(gone), errors.Join(errs...)
 }
 
-// Drop removes all that is kept of a store.
-func (a *Adopted) Drop(id StoreID) error {
+// Drop removes all that is kept of a store, if over says so still (nil: it is).
+// It is asked when nobody can seal the store meanwhile: one that was begun anew is
+// answered for from its seal on.
+func (a *Adopted) Drop(id StoreID, over func() bool) error {
 	a.work.Lock()
 	defer a.work.Unlock()
+	if over != nil && !over() {
+		return nil
+	}
 	a.mu.Lock()
 	s := a.stores[id]
 	delete(a.stores, id)

@@ -383,7 +383,7 @@ func TestAnAdoptedBlockThatIsSpoiledIsAGap(t *testing.T) {
 	if err != nil || len(left) != len(blocks) {
 		t.Fatalf("%v: %v", left, err)
 	}
-	if err := a.Drop(leaver); err != nil {
+	if err := a.Drop(leaver, nil); err != nil {
 		t.Fatal(err)
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 || len(a.Stores()) != 0 {
@@ -400,7 +400,7 @@ func TestAReaderKeepsABlock(t *testing.T) {
 		t.Fatal(err)
 	}
 	dropped := make(chan error, 1)
-	go func() { dropped <- a.Drop(leaver) }()
+	go func() { dropped <- a.Drop(leaver, nil) }()
 	eventually(t, "the store is not listed", func() bool { return len(a.Stores()) == 0 })
 	if got := samplesOf(t, q); !equalSamples(wholeOf(start.UnixMilli()), got) {
 		t.Fatalf("read %v", got)

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/muster-metrics/muster/cluster"
 	"github.com/muster-metrics/muster/proto/clusterpb"
 	"github.com/muster-metrics/muster/proto/peerpb"
 	"github.com/muster-metrics/muster/tsdb"
@@ -49,6 +50,32 @@ func TestALeaverIsEmptiedIntoACustodian(t *testing.T) {
 	emptied, text = b.leaver.Progress()
 	require.False(t, emptied)
 	require.Empty(t, text)
+}
+
+// TestACustodianThatIsNamedAgainKeepsWhatItSealed: it tidies by a state that was
+// overtaken while it did.
+func TestACustodianThatIsNamedAgainKeepsWhatItSealed(t *testing.T) {
+	b := newBed(t)
+	want := b.write()
+	b.remove()
+	b.leaver.look(t.Context())
+	require.True(t, b.emptied(), b.progress())
+	b.do(&clusterpb.Command{Change: &clusterpb.Command_BeginRemoval{BeginRemoval: &clusterpb.BeginRemoval{Name: "n3", Cancel: true}}})
+	cancelled := b.see()
+	b.remove()
+	b.leaver.look(t.Context())
+	require.True(t, b.emptied(), b.progress())
+	taker := b.nodes["n2"].taker
+	now, looks := taker.cfg.State, 0
+	taker.cfg.State = func() *cluster.State {
+		if looks++; looks == 1 {
+			return cancelled
+		}
+		return now()
+	}
+	require.NoError(t, taker.Tidy(t.Context()))
+	require.Equal(t, want, b.kept("n2"))
+	require.Len(t, taker.Answering(), 1)
 }
 
 // TestAGivingThatIsCutOffGoesOn cuts the stream before each of its messages,

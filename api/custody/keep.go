@@ -47,7 +47,12 @@ func (t *Taker) Tidy(ctx context.Context) error {
 			continue // a store that nobody knows is nobody's to remove
 		}
 		if _, ok := st.Custody(of, own); !ok {
-			errs = append(errs, t.Drop(id))
+			// It may have been named again since, and have sealed: the state is
+			// looked at anew then, which is at least the one that was sealed by.
+			errs = append(errs, t.Drop(id, func() bool {
+				_, ok := t.cfg.State().Custody(of, own)
+				return !ok
+			}))
 		}
 	}
 	errs = append(errs, t.Expire(func(key tsdb.Key) (time.Duration, bool) { return keepOf(st, key) }))
