@@ -155,6 +155,9 @@ func statusOf(st *cluster.State, healths []*clusterpb.Health, leader string, sta
 		n := nodeOf(st, m, heard[m.GetName()])
 		n.Slots = held[ring.Store(m.GetStore())]
 		n.Leaving = leavingText(st, m, healths)
+		if o.Local && n.Role == "leader" {
+			n.Role = "voter" // it led a moment ago
+		}
 		if line := absent(n, heard[m.GetName()]); line != "" {
 			problem("%s", line)
 		} else {
