@@ -6,6 +6,8 @@ import (
 	"errors"
 	"time"
 
+	"google.golang.org/grpc/status"
+
 	"github.com/muster-metrics/muster/cluster/door"
 	"github.com/muster-metrics/muster/cluster/pki"
 	"github.com/muster-metrics/muster/proto/clusterpb"
@@ -25,6 +27,11 @@ type admission struct {
 // that it names, and only then makes it a member. A refusal is an answer.
 func (a *admission) Join(ctx context.Context, r *clusterpb.JoinRequest) (*clusterpb.JoinResponse, error) {
 	n := a.node
+	if !n.knowsToken(r.GetToken()) {
+		if err := n.strangers.Wait(ctx); err != nil {
+			return nil, status.FromContextError(err).Err()
+		}
+	}
 	answer, refusal, err := n.admit(ctx, r)
 	switch {
 	case errors.Is(err, ErrNoLeader):

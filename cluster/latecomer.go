@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/grpc/status"
+
 	"github.com/muster-metrics/muster/cluster/door"
 	"github.com/muster-metrics/muster/cluster/pki"
 	"github.com/muster-metrics/muster/proto/clusterpb"
@@ -48,6 +50,9 @@ func (a *admission) RenewLate(ctx context.Context, r *clusterpb.RenewLateRequest
 	n := a.node
 	chain, err := n.renewLate(ctx, r, time.Now())
 	if err != nil {
+		if late := n.strangers.Wait(ctx); late != nil {
+			return nil, status.FromContextError(late).Err()
+		}
 		n.log.Info("late renewal refused", "reason", err)
 		return &clusterpb.RenewLateResponse{Refusal: refuse(clusterpb.Refusal_DENIED, "certificate", "%v", err)}, nil
 	}

@@ -62,6 +62,8 @@ type Node struct {
 	renewed  time.Time // keepCredentials' own: when it last tried
 	trust    bell      // what this node believes or shows may have to change
 	late     latecomers
+	// strangers are callers that nobody vouches for.
+	strangers strangers
 	// caKey is the CA whose key this node has; nil: none.
 	caKey atomic.Pointer[pki.Fingerprint]
 
@@ -101,6 +103,7 @@ func New(cfg Config) (*Node, error) {
 		rounds:    newBell(),
 		trust:     newBell(),
 		planned:   newPlanned(),
+		strangers: newStrangers(),
 		process:   rand.Uint64() | 1, // 0 is no process
 	}
 	n.log = n.cfg.Log

@@ -141,6 +141,9 @@ func TestAClusterIsRecoveredFromOneNode(t *testing.T) {
 		if found, _ := filepath.Glob(filepath.Join(n.dir, "raft.bak-*", "raft.db")); len(found) != 1 {
 			t.Errorf("%s keeps %v", n.name, found)
 		}
+		if found, _ := filepath.Glob(filepath.Join(n.dir, "raft.bak-*", "pki", "ca*.key")); len(found) != 0 {
+			t.Errorf("%s keeps a CA's key where nobody takes it away: %v", n.name, found)
+		}
 	}
 	// Raft knows them as other servers, also after a restart.
 	n1.restart()

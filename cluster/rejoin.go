@@ -49,6 +49,7 @@ func (n *Node) rejoin(ctx context.Context, r JoinRequest, token pki.Token) error
 	if err != nil {
 		return err
 	}
+	n.dropKeptCAKey(to, creds)
 	n.log.Info("joined again", "cluster", answer.GetClusterName(), "as", creds.Identity, "aside", to)
 	store, err := openRaftStore(n.raftDir(), raftLogger(n.log))
 	if err != nil {
@@ -79,6 +80,18 @@ func (n *Node) setControlStateAside() (string, error) {
 		return "", fmt.Errorf("set the control state aside: %w", err)
 	}
 	return to, syncDir(n.cfg.Dir)
+}
+
+// dropKeptCAKey removes the CA's key from what was set aside, where the cluster
+// goes on with that CA: it is for voters alone, and would outlast this one's vote.
+func (n *Node) dropKeptCAKey(aside string, creds *pki.Credentials) {
+	held := n.caKey.Load()
+	if held == nil || !creds.CAs.Has(*held) {
+		return
+	}
+	if err := pki.DropKept(filepath.Join(aside, "pki")); err != nil {
+		n.log.Error("the CA's key that was set aside cannot be dropped: delete it", "aside", aside, "err", err)
+	}
 }
 
 // judgeReset decides on a joiner that has control state, or has lost it: refused

@@ -24,6 +24,10 @@ var (
 // maxBlockFiles bounds an offer: chunk files have 64 MiB here.
 const maxBlockFiles = 1 << 16
 
+// maxBlockFile bounds one file of an offer, in bytes: all of them together fit
+// into an int64.
+const maxBlockFile = 1 << 46
+
 // A Taking is one block while it comes in. Close ends it; what has come stays
 // for the next one.
 type Taking struct {
@@ -71,7 +75,7 @@ func checkOffer(key Key, files []File) error {
 	}
 	seen := map[string]bool{}
 	for _, f := range files {
-		if !blockFile.MatchString(f.Path) || seen[f.Path] || f.Size < 0 {
+		if !blockFile.MatchString(f.Path) || seen[f.Path] || f.Size < 0 || f.Size > maxBlockFile {
 			return fmt.Errorf("%w: file %q of %d bytes", ErrOffer, f.Path, f.Size)
 		}
 		seen[f.Path] = true

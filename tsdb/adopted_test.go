@@ -281,6 +281,7 @@ func TestAnOfferNamesABlockAndNothingElse(t *testing.T) {
 		"a file twice":          append(good, File{Path: "index"}),
 		"no index":              {{Path: "meta.json"}},
 		"a negative size":       append(good, File{Path: "tombstones", Size: -1}),
+		"a size beyond all":     append(good, File{Path: "tombstones", Size: 1 << 62}),
 	} {
 		if _, _, _, err := a.Take(leaver, acme, ulid.Make(), files); !errors.Is(err, ErrOffer) {
 			t.Errorf("%s: %v", name, err)

@@ -141,11 +141,19 @@ func needs(r *http.Request) role {
 		under(path, "/api/v1/snapshot"), under(path, "/api/v1/cluster/init"), under(path, "/api/v1/cluster/join"),
 		under(path, "/api/v1/cluster/recover"):
 		return admin
-	case reads, asked[path], strings.HasPrefix(path, "/api/v1/rings/") && strings.HasSuffix(path, "/plan"):
+	case reads, r.Method == http.MethodPost && (asked[path] || plans(path)):
 		return viewer
 	default:
 		return operator
 	}
+}
+
+// plans says whether the path is that of a ring's plan, which keeps nothing. A
+// ring may itself be called plan.
+func plans(path string) bool {
+	rest, ok := strings.CutPrefix(path, "/api/v1/rings/")
+	name, last, found := strings.Cut(rest, "/")
+	return ok && found && name != "" && last == "plan"
 }
 
 func under(path, root string) bool {

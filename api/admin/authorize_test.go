@@ -62,6 +62,7 @@ func TestTokensOverTLS(t *testing.T) {
 		{"POST", "/api/v1/tenants/a/tokens", "{}", 403, 200, 200},
 		{"DELETE", "/api/v1/tenants/nobody", "", 403, 404, 404},
 		{"PUT", "/api/v1/settings", "{}", 403, 200, 200},
+		{"DELETE", "/api/v1/rings/plan", "", 403, 404, 404},
 		{"GET", "/api/v1/tokens", "", 403, 403, 200},
 		{"POST", "/api/v1/tokens", `{"role":"viewer"}`, 403, 403, 200},
 		{"POST", "/api/v1/cluster/init", "{}", 403, 403, 409},
@@ -178,6 +179,16 @@ func TestEveryRouteHasItsRole(t *testing.T) {
 	}
 	if len(want) != len(routes) {
 		t.Errorf("%d routes, %d are listed here", len(routes), len(want))
+	}
+	// A plan only tells; a ring that is called plan is a ring.
+	for _, line := range []string{
+		"PUT /api/v1/rings/plan", "DELETE /api/v1/rings/plan", "POST /api/v1/rings/plan", "PUT /api/v1/rings/default/plan",
+		"PUT /api/v1/rings/default%2Fplan", "POST /api/v1/rings//plan", "PUT /api/v1/query", "DELETE /api/v1/series",
+	} {
+		method, path, _ := strings.Cut(line, " ")
+		if got := needs(httptest.NewRequest(method, path, nil)); got != operator {
+			t.Errorf("%s needs %v, want %v", line, got, operator)
+		}
 	}
 	for _, r := range []clusterpb.TokenRole{clusterpb.TokenRole_ROLE_NODE, clusterpb.TokenRole_TOKEN_ROLE_UNSPECIFIED} {
 		if tokenRoles[r] != nobody {

@@ -69,8 +69,11 @@ func (s seen) leadership() check {
 
 func (s seen) contact() check {
 	found := s.each(func(name string, h *clusterpb.Health) string { return silentText(name, h) })
-	return result("contact", fmt.Sprintf("all %d nodes were heard in the last %s", len(s.st.Members()), healthyContact), found,
-		"look at these nodes: systemctl status muster; one that is gone for good: muster cluster remove NODE --force")
+	next := "look at these nodes: systemctl status muster"
+	if s.stale == nil { // without a leader nobody is removed
+		next += "; one that is gone for good: muster cluster remove NODE --force"
+	}
+	return result("contact", fmt.Sprintf("all %d nodes were heard in the last %s", len(s.st.Members()), healthyContact), found, next)
 }
 
 // silentText says since when a node is not heard; "": it is.

@@ -105,11 +105,16 @@ func (d *Door) adopt(c *Conn) error {
 		return ErrClosed
 	}
 	if c.protocol == ProtocolJoin && !c.dialled {
-		if d.joins >= d.cfg.MaxJoins {
+		// Whoever has a certificate is not kept out by those who have none.
+		of := &d.joins
+		if c.peer != (Identity{}) {
+			of = &d.greetings
+		}
+		if *of >= d.cfg.MaxJoins {
 			d.mu.Unlock()
 			return errManyJoins
 		}
-		d.joins++
+		*of++
 		c.life = time.AfterFunc(joinLife, c.drop)
 	}
 	d.live[c] = struct{}{}
@@ -129,7 +134,11 @@ func (d *Door) release(c *Conn) {
 	delete(d.live, c)
 	if c.life != nil {
 		c.life.Stop()
-		d.joins--
+		if c.peer != (Identity{}) {
+			d.greetings--
+		} else {
+			d.joins--
+		}
 	}
 }
 

@@ -285,6 +285,20 @@ func TestJoinsAreBounded(t *testing.T) {
 	if err := knock(t, d, with(b.node("n2"), ProtocolGRPC)); err != nil {
 		t.Errorf("a member is kept out by joins: %v", err)
 	}
+	greeter := b.node("n2")
+	shown := with(greeter, ProtocolJoin)
+	shown.InsecureSkipVerify = true
+	greeting, err := tls.Dial("tcp", d.Addr().String(), shown)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ping(greeting); err != nil {
+		t.Errorf("a member's greeting is kept out by joins: %v", err)
+	}
+	if err := knock(t, d, with(greeter, ProtocolJoin)); err == nil {
+		t.Error("greetings are not bounded")
+	}
+	_ = greeting.Close()
 	_ = first.Close()
 	until(t, "a join is served again", func() bool { return knock(t, d, with(nil, ProtocolJoin)) == nil })
 }

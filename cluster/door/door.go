@@ -36,7 +36,7 @@ type Config struct {
 
 	HandshakeTimeout time.Duration // a handshake ends within this. Default 5s.
 	MaxHandshakes    int           // handshakes in progress; more connections are closed. Default 128.
-	MaxJoins         int           // open connections of join/1. Default 32.
+	MaxJoins         int           // open connections of join/1, of nodes and of nobody each. Default 32.
 	Backlog          int           // connections per protocol that wait for Accept. Default 64.
 
 	Now func() time.Time // the clock that certificates are judged by. Default time.Now.
@@ -72,7 +72,8 @@ type Door struct {
 	socket    net.Listener
 	listeners map[string]*listener
 	live      map[*Conn]struct{}
-	joins     int
+	joins     int // of nobody
+	greetings int // of nodes with a certificate
 	clients   map[string]*client
 }
 

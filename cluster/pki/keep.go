@@ -28,3 +28,13 @@ func (d *Dir) KeepIn(dir string) error {
 	}
 	return syncDir(filepath.Dir(dir))
 }
+
+// DropKept removes the CA's keys from what KeepIn has copied.
+func DropKept(dir string) error {
+	for _, name := range []string{nextKeyFile, caKeyFile} {
+		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("drop the CA's key: %w", err)
+		}
+	}
+	return syncDir(dir)
+}
