@@ -92,7 +92,16 @@ func (n *Node) Barrier(ctx context.Context) (uint64, error) {
 			if err := n.fsm.WaitApplied(ctx, rev); err != nil {
 				return 0, err
 			}
-			return n.fsm.Applied(), nil
+			// A state that differs from the others' is none to judge by, though it
+			// has the revision: it is about to be replaced.
+			why := n.doubt()
+			if why == "" {
+				return n.fsm.Applied(), nil
+			}
+			if n.pause(ctx) != nil {
+				return 0, fmt.Errorf("no read point at revision %d: %s", rev, why)
+			}
+			continue
 		case errors.Is(err, ErrClosed), errors.Is(err, ErrNoCluster):
 			return 0, err
 		case n.Standing() != nil:

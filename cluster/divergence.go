@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -256,6 +257,15 @@ func (n *Node) beginAnew(why string) (*engine, error) {
 		return nil, errors.Join(err, store.Close())
 	}
 	return e, nil
+}
+
+// doubt is why the state that this node has is not the cluster's, as far as it was
+// told; "": it is.
+func (n *Node) doubt() string {
+	if e := n.engine.Load(); e != nil && e.raft.State() == raft.Leader {
+		return n.fsm.Doubted() // what another leader said of it is over
+	}
+	return cmp.Or(n.fsm.Doubted(), textOf(n.diverged.Load()))
 }
 
 // Ailments are why this node should not be relied on, a line each: what its own

@@ -1,12 +1,14 @@
 package cluster
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/raft"
 
@@ -117,6 +119,25 @@ func TestAFollowerThatDivergesFetchesItsState(t *testing.T) {
 	// It starts from what it has fetched.
 	follower.restart()
 	b.healed(follower)
+}
+
+// TestNobodyReadsByAStateThatIsReplaced: it has the revision, and is wrong.
+func TestNobodyReadsByAStateThatIsReplaced(t *testing.T) {
+	b := newBed(t)
+	b.cluster(1, InitRequest{})
+	b.settled()
+	n := b.nodes[0].node
+	why := "it differs"
+	n.fsm.doubted.Store(&why)
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if rev, err := n.Barrier(ctx); err == nil || !strings.Contains(err.Error(), why) {
+		t.Errorf("a read point at %d: %v", rev, err)
+	}
+	n.fsm.doubted.Store(nil)
+	if _, err := n.Barrier(b.nodes[0].ctx()); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestALeaderThatDivergesHandsOver(t *testing.T) {

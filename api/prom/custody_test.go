@@ -55,6 +55,20 @@ func TestACustodianCountsForItsCustodyOnly(t *testing.T) {
 	require.False(t, i.unasked(st, 3))
 }
 
+// TestAllAreAskedForTheTimeThatARecoveryHasForgotten: a slot may have been on a
+// node that the state does not know of any more.
+func TestAllAreAskedForTheTimeThatARecoveryHasForgotten(t *testing.T) {
+	b := newBed(t, 3, 1)
+	now := ms(time.Hour)
+	stores := func(at int64) map[ring.Store]bool {
+		return storesOf(b.state.Load(), &clusterpb.Tenant{Id: "nowhere"}, ring.Period{Begin: at, End: at})
+	}
+	require.Empty(t, stores(now))
+	b.apply(now, &clusterpb.Command{Change: &clusterpb.Command_RecoverCluster{RecoverCluster: &clusterpb.RecoverCluster{Node: "n1", Known: 1}}})
+	require.Len(t, stores(now-1), 3)
+	require.Empty(t, stores(now+slackOf(b.state.Load())+1))
+}
+
 func gapAt(from, to int64) []*peerpb.Interval {
 	return []*peerpb.Interval{{MinTime: from, MaxTime: to}}
 }

@@ -70,7 +70,20 @@ func storesOf(st *cluster.State, t *clusterpb.Tenant, p ring.Period) map[ring.St
 			stores[s] = true
 		}
 	}
+	if forgets(st, p, slack) {
+		for _, m := range st.Members() {
+			stores[ring.Store(m.GetStore())] = true
+		}
+	}
 	return stores
+}
+
+// forgets says whether slots may have been elsewhere at that time than the state
+// knows: a recovery has lost the changes. Then every member may hold something.
+func forgets(st *cluster.State, p ring.Period, slack int64) bool {
+	return slices.ContainsFunc(st.Cluster().GetLostHistory(), func(l *clusterpb.LostHistory) bool {
+		return l.GetTimeMs()+slack >= p.Begin
+	})
 }
 
 // nodesOf are the members that have these stores now, and those that keep one
