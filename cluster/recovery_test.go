@@ -75,6 +75,12 @@ func TestAClusterIsRecoveredFromOneNode(t *testing.T) {
 	n1.stop()
 	n2.stop()
 	b.eventually("nobody leads", func() string { return n3.plan().Refusal })
+	why := "it differed"
+	n3.node.fsm.doubted.Store(&why)
+	if _, err := n3.node.Recover(n3.ctx(), RecoverRequest{Confirm: "test"}); err == nil || !strings.Contains(err.Error(), "not whole") {
+		t.Errorf("recovered with a part of the log: %v", err)
+	}
+	n3.node.fsm.doubted.Store(nil)
 	p := n3.plan()
 	if p.Newest != "n3" || !strings.Contains(p.Loss, "known to n1, n2 only; no samples") || p.Members[0].Answers || p.Members[0].Why == "" {
 		t.Errorf("plan %+v", p)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -72,6 +73,11 @@ func (n *Node) RecoveryPlan(ctx context.Context) (*RecoveryPlan, error) {
 	}
 	wg.Wait()
 	p.judge()
+	if why := n.fsm.Doubted(); why != "" && p.Refusal == "" {
+		// The log lacks what this node has served by.
+		p.Refusal = fmt.Sprintf("the control state of %s was being fetched anew (%s) and is not whole: recover on another node, or stop this one and put back what it set aside, %s or %s",
+			n.cfg.Name, why, asideDir(n.raftDir()), filepath.Join(n.cfg.Dir, "raft.bak-<time>"))
+	}
 	return p, nil
 }
 
