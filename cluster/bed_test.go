@@ -213,6 +213,9 @@ func (n *bedNode) join(token string, via *bedNode) {
 	if err := n.node.Join(n.ctx(), JoinRequest{Token: token, Address: via.address}); err != nil {
 		n.bed.t.Fatalf("join of %s: %v", n.name, err)
 	}
+	if st := n.node.State(); !n.node.isActive() {
+		n.bed.t.Fatalf("%s has joined and is not active: %v", n.name, st.Member(n.name))
+	}
 }
 
 // propose makes a change that must not be refused.

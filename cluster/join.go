@@ -168,7 +168,7 @@ func (n *Node) awaitActive(ctx context.Context) error {
 	defer context.AfterFunc(n.ctx, cancel)()
 	for {
 		seen := n.fsm.Applied()
-		if m := n.State().Member(n.cfg.Name); m != nil && eligible(m) && n.fsm.Doubted() == "" {
+		if n.isActive() && n.fsm.Doubted() == "" {
 			return nil
 		}
 		if err := n.Standing(); err != nil {
@@ -181,4 +181,12 @@ func (n *Node) awaitActive(ctx context.Context) error {
 			return fmt.Errorf("join: this node is a member, but not active yet; it goes on by itself, and `cluster join` may be repeated: %w", err)
 		}
 	}
+}
+
+// isActive says whether the state has this node as an active member. While it
+// hears of the past, it may meet another store of its name, which was active too.
+func (n *Node) isActive() bool {
+	st := n.State()
+	m := st.Holder(storeOf(st.StoreByID(n.cfg.StoreID[:]).GetNumber()))
+	return m.GetName() == n.cfg.Name && eligible(m)
 }

@@ -570,3 +570,21 @@ func TestAHigherReplicationFactorIsKept(t *testing.T) {
 	b.settled()
 	b.agree()
 }
+
+// What a node hears first of all is the past, in which another one of its name was
+// active.
+func TestANodeThatComesAgainWithANewDirectoryHasJoinedWhenItIsActive(t *testing.T) {
+	b := newBed(t)
+	nodes := b.cluster(3, InitRequest{})
+	b.voters(3)
+	nodes[2].stop()
+	b.eventually("n3 is removed", func() string {
+		answer, err := b.leader().node.Propose(nodes[0].ctx(), &clusterpb.Command{Change: &clusterpb.Command_RemoveMember{RemoveMember: &clusterpb.RemoveMember{Name: "n3", Force: true}}})
+		if err != nil {
+			return err.Error()
+		}
+		return answer.GetRefusal().GetMessage()
+	})
+	b.add("n3").join(nodes[0].nodeTokenText(), nodes[0])
+	b.agree()
+}

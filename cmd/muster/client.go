@@ -114,7 +114,7 @@ func trustTokenCA(conf *tls.Config, text string) error {
 				return err
 			}
 		}
-		return errors.New("the server is not of the cluster that the token belongs to; where it has a certificate of its own, name its CA with --ca-file")
+		return errors.New("the server is not of the cluster that the token belongs to, or the cluster's CA was replaced since the token was made; where it has a certificate of its own, name its CA with --ca-file")
 	}
 	return nil
 }
