@@ -58,7 +58,7 @@ func newApp(std stdio) *cli.App {
 			settingsCommand(std),
 			snapshotCommand(std),
 			queryCommand(std),
-			demoCommand(std),
+			demoCommand(std), selftestCommand(std),
 			completionCommand(std),
 			versionCommand(std),
 		},
