@@ -94,7 +94,7 @@ func (n *Node) Barrier(ctx context.Context) (uint64, error) {
 			}
 			// A state that differs from the others' is none to judge by, though it
 			// has the revision: it is about to be replaced.
-			why := n.doubt()
+			why := n.Doubt()
 			if why == "" {
 				return n.fsm.Applied(), nil
 			}

@@ -259,9 +259,10 @@ func (n *Node) beginAnew(why string) (*engine, error) {
 	return e, nil
 }
 
-// doubt is why the state that this node has is not the cluster's, as far as it was
-// told; "": it is.
-func (n *Node) doubt() string {
+// Doubt is why the state that this node has is not the cluster's, as far as it was
+// told; "": it is. A write that is placed by such a state may be acknowledged
+// where no reader looks for it.
+func (n *Node) Doubt() string {
 	if e := n.engine.Load(); e != nil && e.raft.State() == raft.Leader {
 		return n.fsm.Doubted() // what another leader said of it is over
 	}

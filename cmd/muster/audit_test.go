@@ -74,7 +74,11 @@ func (b *bed) sameEverywhere(tenant string, ls labels.Labels) {
 		if r.node == nil {
 			continue
 		}
-		got := b.query(i, "-t", tenant, "--time", at, fmt.Sprintf("count_over_time(%s}[2h])", selector))
+		var got map[string]float64
+		b.eventually(fmt.Sprintf("n%d answers for %s", i+1, tenant), func() (err error) { // it may have just started
+			got, err = b.ask(i, "-t", tenant, "--time", at, fmt.Sprintf("count_over_time(%s}[2h])", selector))
+			return err
+		})
 		if first == nil {
 			first = got
 		}

@@ -80,7 +80,7 @@ func (r *readiness) clock() string {
 }
 
 // refusesWrites is why the write door is shut; "" where it is open. Samples are
-// judged by this node's clock, and acknowledged in its name.
+// judged by this node's clock, placed by its state, and acknowledged in its name.
 func (r *readiness) refusesWrites() string {
 	if r.node.cluster.State().Cluster() == nil {
 		return "this node belongs to no cluster yet: run `muster cluster init` or `muster cluster join`"
@@ -90,6 +90,9 @@ func (r *readiness) refusesWrites() string {
 	}
 	if r.node.cluster.Drains() {
 		return r.drained()
+	}
+	if why := r.node.cluster.Doubt(); why != "" {
+		return "its control state is being fetched anew from the leader: " + why
 	}
 	return r.clock()
 }
