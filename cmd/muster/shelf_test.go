@@ -1,15 +1,21 @@
 package main
 
 import (
+	"fmt"
+	"log/slog"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"github.com/thanos-io/objstore"
+
+	"github.com/muster-metrics/muster/ship"
 )
 
 func TestTheShelfIsAFolderOfTheBucket(t *testing.T) {
-	bucket := objstore.NewInMemBucket()
+	dir := t.TempDir()
+	bucket, err := ship.OpenBucket(fmt.Appendf(nil, "{type: FILESYSTEM, config: {directory: %q}}", dir), slog.New(slog.DiscardHandler), nil)
+	require.NoError(t, err)
 	s := shelf{bucket}
 	names, err := s.List(t.Context(), "id")
 	require.NoError(t, err)
@@ -21,5 +27,5 @@ func TestTheShelfIsAFolderOfTheBucket(t *testing.T) {
 	names, err = s.List(t.Context(), "id")
 	require.NoError(t, err)
 	require.Equal(t, []string{"b.snapshot"}, names)
-	require.Contains(t, bucket.Objects(), "muster/snapshots/id/b.snapshot")
+	require.FileExists(t, filepath.Join(dir, "muster", "snapshots", "id", "b.snapshot"))
 }
