@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -102,6 +103,9 @@ func (b *bed) owners(r *cluster.Ring, tenant string, ls labels.Labels) (nodes []
 func (b *bed) each(i int, tn *clusterpb.Tenant, f func(labels.Labels)) {
 	b.t.Helper()
 	q, err := b.nodes[i].node.tsdb.ChunkQuerier(tsdb.Key{Tenant: tn.GetId(), Incarnation: tn.GetIncarnation()}, 0, 1<<60)
+	if errors.Is(err, tsdb.ErrUnknownTenant) {
+		return // it has not heard of the tenant yet
+	}
 	require.NoError(b.t, err)
 	defer q.Close()
 	set := q.Select(context.Background(), true, nil, labels.MustNewMatcher(labels.MatchRegexp, "__name__", ".+"))

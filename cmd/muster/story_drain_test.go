@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -137,7 +138,13 @@ func TestDrainUnderWrites(t *testing.T) {
 		require.Error(t, b.nodes[drained].node.ready.err())
 		leader, _ := b.nodes[0].node.cluster.Leader()
 		require.NotEqual(t, name, leader)
-		require.Contains(t, b.cli(1, "cluster", "status"), name+" is draining since ")
+		b.eventually("the status tells of the drain", func() error {
+			out, msg, code := b.try(1, "cluster", "status") // a new leader has to hear everybody first
+			if code != exitOK || !strings.Contains(out, name+" is draining since ") {
+				return fmt.Errorf("exit %d: %s%s", code, out, msg)
+			}
+			return nil
+		})
 		p.wrote(5)
 
 		b.cli(1, "cluster", "undrain", name)

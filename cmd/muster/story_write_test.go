@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -42,9 +43,12 @@ func (b *bed) held(i int, tenant string) map[string]int {
 	tn := n.cluster.State().Tenant(tenant)
 	require.NotNil(b.t, tn)
 	q, err := n.tsdb.ChunkQuerier(tsdb.Key{Tenant: tenant, Incarnation: tn.GetIncarnation()}, 0, 1<<60)
+	out := map[string]int{}
+	if errors.Is(err, tsdb.ErrUnknownTenant) {
+		return out // it has not heard of the tenant yet
+	}
 	require.NoError(b.t, err)
 	defer q.Close()
-	out := map[string]int{}
 	set := promstorage.NewSeriesSetFromChunkSeriesSet(q.Select(context.Background(), true, nil, labels.MustNewMatcher(labels.MatchRegexp, "__name__", ".+")))
 	for set.Next() {
 		ls := set.At().Labels()
@@ -76,6 +80,9 @@ func (b *bed) placed(tenant string, series int) error {
 		own := st.StoreByID(b.nodes[i].node.folder.store[:])
 		n := b.nodes[i].node
 		q, err := n.tsdb.ChunkQuerier(tsdb.Key{Tenant: tenant, Incarnation: st.Tenant(tenant).GetIncarnation()}, 0, 1<<60)
+		if errors.Is(err, tsdb.ErrUnknownTenant) {
+			return err // it has not heard of the tenant yet
+		}
 		require.NoError(b.t, err)
 		set := q.Select(context.Background(), true, nil, labels.MustNewMatcher(labels.MatchRegexp, "__name__", ".+"))
 		for set.Next() {
