@@ -43,6 +43,7 @@ func TestLookingForALeaderThatIsThereDoesNothing(t *testing.T) {
 	b.start(time.Minute, false)
 	b.elect("a", "b")
 	b.apply("a", "one")
+	b.until("b applied one, and is of the leader's term", func() bool { return b.nodes["b"].fsm.has("one") })
 	e := &engine{raft: b.nodes["b"].raft}
 	roomy := e.raft.ReloadableConfig() // the lease may not be longer than the timeout
 	roomy.HeartbeatTimeout, roomy.ElectionTimeout = 2*time.Minute, 2*time.Minute
