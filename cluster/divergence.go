@@ -244,6 +244,9 @@ func (n *Node) heal(old *engine, why string) {
 }
 
 func (n *Node) beginAnew(why string) (*engine, error) {
+	if err := n.keepFloor(n.State().Revision()); err != nil {
+		return nil, err
+	}
 	if err := setAside(n.raftDir()); err != nil {
 		return nil, err
 	}
@@ -251,7 +254,7 @@ func (n *Node) beginAnew(why string) (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	n.fsm.BeginAnew(store.record, why)
+	n.fsm.BeginAnew(store, why)
 	e, err := n.runRaft(store)
 	if err != nil {
 		return nil, errors.Join(err, store.Close())

@@ -41,7 +41,7 @@ func (n *Node) startEngine() (*engine, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("restore the control state: %w", err), store.Close())
 	}
-	n.fsm.Begin(st, store.record)
+	n.fsm.Begin(st, store)
 	if st.Revision() > 0 {
 		n.log.Info("control state restored", "revision", st.Revision(), "members", len(st.Members()), "tenants", st.TenantCount())
 	}

@@ -45,6 +45,8 @@ type fsm struct {
 	ctx    context.Context
 	log    *slog.Logger
 	record *record
+	// floor is the least revision that may be published.
+	floor uint64
 	// speaks are the cluster versions that this software can apply, and step
 	// applies an entry of the log; an error halts.
 	speaks versions
@@ -116,11 +118,12 @@ func (f *fsm) Watch(w func(Change)) {
 	}
 }
 
-// Begin publishes the state that was rebuilt from disk, before Raft runs.
-func (f *fsm) Begin(st *State, record *record) {
-	f.record = record
+// Begin publishes the state that was rebuilt from disk, before Raft runs; one
+// below the floor it does not.
+func (f *fsm) Begin(st *State, store *raftStore) {
+	f.record, f.floor = store.record, store.floor
 	f.replay = EmptyState()
-	if st.Revision() == 0 {
+	if st.Revision() == 0 || st.Revision() < f.floor {
 		return
 	}
 	f.publish(Change{Old: f.State(), New: st, Keys: everything})
@@ -129,8 +132,8 @@ func (f *fsm) Begin(st *State, record *record) {
 // BeginAnew drops what Raft's log said so far. The published state stays until
 // the log, fetched anew, has reached its revision: then it is replaced, even at
 // the same one.
-func (f *fsm) BeginAnew(record *record, why string) {
-	f.record = record
+func (f *fsm) BeginAnew(store *raftStore, why string) {
+	f.record, f.floor = store.record, store.floor
 	f.replay = EmptyState()
 	f.checked.Store(nil)
 	f.halted.Store(nil)
@@ -211,14 +214,14 @@ func (f *fsm) carryOut(entry *raft.Log) (Change, Result, error) {
 
 // advance publishes what is newer than the published state.
 func (f *fsm) advance(changes []Change) error {
-	anew := f.Doubted() != ""
-	for len(changes) > 0 && (changes[0].New.Revision() < f.State().Revision() || !anew && changes[0].New.Revision() == f.State().Revision()) {
+	anew, least := f.Doubted() != "", max(f.State().Revision(), f.floor)
+	for len(changes) > 0 && (changes[0].New.Revision() < least || !anew && changes[0].New.Revision() == f.State().Revision()) {
 		changes = changes[1:]
 	}
 	if len(changes) == 0 {
 		return nil
 	}
-	if anew {
+	if anew || changes[0].Old.Revision() != f.State().Revision() {
 		changes[0] = Change{Old: f.State(), New: changes[0].New, Keys: everything}
 	}
 	if err := f.recordRevision(changes[len(changes)-1].New.Revision()); err != nil {

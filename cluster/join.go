@@ -148,6 +148,9 @@ func (n *Node) keepMembership(answer *clusterpb.JoinResponse, token pki.Token) (
 	if err := os.MkdirAll(n.raftDir(), 0o700); err != nil {
 		return nil, fmt.Errorf("make the raft directory: %w", err)
 	}
+	if err := n.keepFloor(max(n.State().Revision(), answer.GetMember().GetVersion())); err != nil {
+		return nil, err
+	}
 	if err := errors.Join(n.standing.Forget(), n.keepGeneration(answer.GetMember().GetServer()), n.peers.Follow(answer.GetMembers())); err != nil {
 		return nil, err
 	}

@@ -27,11 +27,13 @@ const (
 //	raft.db    log, term and vote
 //	snapshots/ the newest three
 //	revision   the record of what this node has served by
+//	floor      below which it publishes nothing
 type raftStore struct {
 	dir    string
 	logs   *raftboltdb.BoltStore
 	snaps  *raft.FileSnapshotStore
 	record *record
+	floor  uint64
 }
 
 // openRaftStore opens the directory, 0700, or makes it.
@@ -51,6 +53,9 @@ func openRaftStore(dir string, log hclog.Logger) (*raftStore, error) {
 		return nil, errors.Join(fmt.Errorf("open the raft snapshots: %w", err), s.Close())
 	}
 	if s.record, err = openRecord(filepath.Join(dir, "revision")); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	if s.floor, err = readFloor(dir); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil

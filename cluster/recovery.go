@@ -108,7 +108,7 @@ func (n *Node) recoverWith(ctx context.Context, old *engine, r RecoverRequest, b
 	if err != nil {
 		return again(errors.Join(err, store.Close()))
 	}
-	n.fsm.Begin(st, store.record)
+	n.fsm.Begin(st, store)
 	e, err := n.runRaft(store)
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("the cluster is recovered, restart this node: %w", err), store.Close())

@@ -56,7 +56,7 @@ func (n *Node) rejoin(ctx context.Context, r JoinRequest, token pki.Token) error
 		return err
 	}
 	// What this node served by it goes on serving by, until it hears anew.
-	n.fsm.BeginAnew(store.record, "this node has joined again")
+	n.fsm.BeginAnew(store, "this node has joined again")
 	e, err := n.runRaft(store)
 	if err != nil {
 		return errors.Join(err, store.Close())

@@ -41,7 +41,7 @@ func openDisk(t *testing.T, dir string) *rawDisk {
 		t.Fatal(err)
 	}
 	d := &rawDisk{t: t, dir: dir, store: store, fsm: newFSM(ctx, slog.New(slog.DiscardHandler), func() {})}
-	d.fsm.Begin(st, store.record)
+	d.fsm.Begin(st, store)
 	last, err := store.logs.LastIndex()
 	if err != nil {
 		t.Fatal(err)
