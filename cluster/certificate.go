@@ -239,3 +239,21 @@ func (n *Node) signAt(ctx context.Context, name string, r *clusterpb.RenewReques
 	answer, err := clusterpb.NewControlClient(conn).Renew(ctx, r)
 	return answer.GetCertificates(), err
 }
+
+// certifySelf signs this node's own key with a CA that it has, and keeps the
+// certificate.
+func (n *Node) certifySelf(ca *pki.CA) (*pki.Credentials, error) {
+	key, err := n.pki.Key()
+	if err != nil {
+		return nil, err
+	}
+	csr, err := pki.NewRequest(key, n.cfg.Name)
+	if err != nil {
+		return nil, err
+	}
+	chain, err := n.signWith(ca, csr)
+	if err != nil {
+		return nil, err
+	}
+	return n.pki.SaveCertificate(chain)
+}

@@ -218,19 +218,7 @@ func (n *Node) complete(e *engine, ca *pki.CA) error {
 	if m == nil {
 		return fmt.Errorf("node %s is no member of cluster %s", n.cfg.Name, n.State().Cluster().GetName())
 	}
-	key, err := n.pki.Key()
-	if err != nil {
-		return err
-	}
-	csr, err := pki.NewRequest(key, n.cfg.Name)
-	if err != nil {
-		return err
-	}
-	chain, err := n.signWith(ca, csr)
-	if err != nil {
-		return err
-	}
-	creds, err := n.pki.SaveCertificate(chain)
+	creds, err := n.certifySelf(ca)
 	if err != nil {
 		return err
 	}

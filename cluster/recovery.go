@@ -181,19 +181,7 @@ func (n *Node) settle(ctx context.Context, e *engine, ca *pki.CA) error {
 	if ca == nil {
 		return nil
 	}
-	key, err := n.pki.Key()
-	if err != nil {
-		return err
-	}
-	csr, err := pki.NewRequest(key, n.cfg.Name)
-	if err != nil {
-		return err
-	}
-	chain, err := n.signWith(ca, csr)
-	if err != nil {
-		return err
-	}
-	creds, err := n.pki.SaveCertificate(chain)
+	creds, err := n.certifySelf(ca)
 	if err != nil {
 		return err
 	}

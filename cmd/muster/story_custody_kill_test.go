@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"net/http"
@@ -107,17 +106,7 @@ func awaitFiles(t *testing.T, pattern string, n int, through, leaver *fleet.Node
 func send(t *testing.T, n *fleet.Node, tenant string, raw []byte) {
 	t.Helper()
 	require.Eventually(t, func() bool {
-		req, err := http.NewRequest(http.MethodPost, "http://"+n.Write+"/api/v1/receive", bytes.NewReader(raw))
-		require.NoError(t, err)
-		req.Header.Set("Content-Encoding", "snappy")
-		req.Header.Set("Content-Type", "application/x-protobuf")
-		req.Header.Set("THANOS-TENANT", tenant)
-		req.Header.Set("Retry-Attempt", "1")
-		resp, err := http.DefaultClient.Do(req)
-		if err != nil {
-			return false
-		}
-		resp.Body.Close()
-		return resp.StatusCode/100 == 2
+		status, _ := n.Post(t.Context(), http.DefaultClient, tenant, raw, 1)
+		return status/100 == 2
 	}, patience, 50*time.Millisecond)
 }

@@ -127,23 +127,7 @@ func (s *sender) run(ctx context.Context, start int64) {
 }
 
 func (s *sender) post(raw []byte, attempt int) (int, string) {
-	req, err := http.NewRequest(http.MethodPost, "http://"+s.node.Write+"/api/v1/receive", bytes.NewReader(raw))
-	if err != nil {
-		return 0, err.Error()
-	}
-	req.Header.Set("Content-Encoding", "snappy")
-	req.Header.Set("Content-Type", "application/x-protobuf")
-	req.Header.Set("THANOS-TENANT", "load")
-	if attempt > 0 {
-		req.Header.Set("Retry-Attempt", strconv.Itoa(attempt))
-	}
-	resp, err := s.client.Do(req)
-	if err != nil {
-		return 0, err.Error()
-	}
-	defer resp.Body.Close()
-	text, _ := io.ReadAll(resp.Body)
-	return resp.StatusCode, string(text)
+	return s.node.Post(context.Background(), &s.client, "load", raw, attempt)
 }
 
 func (s *sender) rounds() int {
@@ -210,22 +194,10 @@ func moreRounds(t *testing.T, senders []*sender, n int) {
 // countOf asks a node how many samples of a metric it finds.
 func countOf(t *testing.T, n *fleet.Node, name string, start int64, rounds int) int {
 	t.Helper()
-	end := start/1000 + int64(rounds)/10 + 2
-	out, err := n.CLI(t.Context(), "query", "-t", "load", "--time", strconv.FormatInt(end, 10), "-o", "json",
-		fmt.Sprintf(`sum(count_over_time(%s[2h]))`, name))
+	end := time.UnixMilli(start + int64(rounds)*100 + 2000)
+	found, err := n.Sum(t.Context(), "load", fmt.Sprintf(`sum(count_over_time(%s[2h]))`, name), end)
 	require.NoError(t, err)
-	var a struct {
-		Data struct {
-			Result []struct {
-				Value [2]any `json:"value"`
-			} `json:"result"`
-		} `json:"data"`
-	}
-	require.NoError(t, json.Unmarshal(out, &a))
-	require.Len(t, a.Data.Result, 1, "%s", out)
-	v, err := strconv.Atoi(fmt.Sprint(a.Data.Result[0].Value[1]))
-	require.NoError(t, err)
-	return v
+	return int(found)
 }
 
 // TestPrometheusWritesToANodeThatIsKilled lets a real Prometheus write to one

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -118,15 +117,7 @@ func adminGet(t *testing.T, n *fleet.Node, path string) (int, string) {
 // write posts a body to a node's write door.
 func write(t *testing.T, n *fleet.Node, tenant string, raw []byte) (int, string) {
 	t.Helper()
-	req, err := http.NewRequest(http.MethodPost, "http://"+n.Write+"/api/v1/receive", bytes.NewReader(raw))
-	require.NoError(t, err)
-	req.Header.Set("Content-Encoding", "snappy")
-	req.Header.Set("Content-Type", "application/x-protobuf")
-	req.Header.Set("THANOS-TENANT", tenant)
-	resp, err := http.DefaultClient.Do(req)
-	require.NoError(t, err)
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	require.NoError(t, err)
-	return resp.StatusCode, string(text)
+	status, text := n.Post(t.Context(), http.DefaultClient, tenant, raw, 0)
+	require.NotZero(t, status, text) // there was an answer
+	return status, text
 }

@@ -5,7 +5,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"flag"
 	"fmt"
 	"net/http"
@@ -240,27 +239,11 @@ func countBack(ctx context.Context, f *fleet.Fleet, start int64, rounds int) (in
 	node := f.Nodes[len(f.Nodes)-1]
 	for name := range 50 {
 		expr := fmt.Sprintf(`sum(count_over_time(http_request_duration_seconds_bucket_%02d[%ds]))`, name, span)
-		out, err := node.CLI(ctx, "query", "-t", tenant, "--time", fmt.Sprint(end/1000), "-o", "json", expr)
+		n, err := node.Sum(ctx, tenant, expr, time.UnixMilli(end))
 		if err != nil {
 			return sum, fmt.Errorf("count back: %w", err)
 		}
-		var a struct {
-			Data struct {
-				Result []struct {
-					Value [2]any `json:"value"`
-				} `json:"result"`
-			} `json:"data"`
-		}
-		if err := json.Unmarshal(out, &a); err != nil {
-			return sum, err
-		}
-		for _, r := range a.Data.Result {
-			n, err := strconv.ParseInt(fmt.Sprint(r.Value[1]), 10, 64)
-			if err != nil {
-				return sum, err
-			}
-			sum += n
-		}
+		sum += n
 	}
 	return sum, nil
 }

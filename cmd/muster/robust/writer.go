@@ -1,11 +1,8 @@
 package robust
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"strconv"
 	"sync"
@@ -107,23 +104,7 @@ func (w *writer) post(ctx context.Context, n *fleet.Node, round, attempt int) (i
 	if err != nil {
 		return 0, err.Error()
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+n.Write+"/api/v1/receive", bytes.NewReader(body))
-	if err != nil {
-		return 0, err.Error()
-	}
-	req.Header.Set("Content-Encoding", "snappy")
-	req.Header.Set("Content-Type", "application/x-protobuf")
-	req.Header.Set("THANOS-TENANT", writtenTenant)
-	if attempt > 0 {
-		req.Header.Set("Retry-Attempt", strconv.Itoa(attempt))
-	}
-	resp, err := w.http.Do(req)
-	if err != nil {
-		return 0, err.Error()
-	}
-	defer resp.Body.Close()
-	text, _ := io.ReadAll(io.LimitReader(resp.Body, 1000))
-	return resp.StatusCode, string(bytes.TrimSpace(text))
+	return n.Post(ctx, &w.http, writtenTenant, body, attempt)
 }
 
 // acknowledged is how many samples were.
@@ -139,25 +120,8 @@ func (w *writer) found(ctx context.Context, n *fleet.Node) (int, error) {
 		return 0, nil
 	}
 	last := w.start + int64(rounds-1)*writerStep.Milliseconds()
-	out, err := n.CLI(ctx, "query", "-t", writtenTenant, "-o", "json",
-		"--time", strconv.FormatFloat(float64(last)/1000, 'f', 3, 64), fmt.Sprintf(`sum(count_over_time(%s[2h]))`, w.name))
-	if err != nil {
-		return 0, fmt.Errorf("count %s on %s: %w", w.name, n.Name, err)
-	}
-	var a struct {
-		Data struct {
-			Result []struct {
-				Value [2]any `json:"value"`
-			} `json:"result"`
-		} `json:"data"`
-	}
-	if err := json.Unmarshal(out, &a); err != nil {
-		return 0, fmt.Errorf("count %s on %s: %w", w.name, n.Name, err)
-	}
-	if len(a.Data.Result) == 0 {
-		return 0, nil
-	}
-	return strconv.Atoi(fmt.Sprint(a.Data.Result[0].Value[1]))
+	found, err := n.Sum(ctx, writtenTenant, fmt.Sprintf(`sum(count_over_time(%s[2h]))`, w.name), time.UnixMilli(last))
+	return int(found), err
 }
 
 // writing runs all writers; the func that it returns ends them and waits until

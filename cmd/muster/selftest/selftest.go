@@ -4,12 +4,8 @@
 package selftest
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -142,57 +138,23 @@ func (r *run) post(ctx context.Context, n *fleet.Node) error {
 	if err != nil {
 		return err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+n.Write+"/api/v1/receive", bytes.NewReader(snappy.Encode(nil, raw)))
-	if err != nil {
-		return err
+	status, says := n.Post(ctx, &r.http, tenant, snappy.Encode(nil, raw), 0)
+	if status/100 != 2 {
+		return fmt.Errorf("answered %d: %s", status, says)
 	}
-	req.Header.Set("Content-Encoding", "snappy")
-	req.Header.Set("Content-Type", "application/x-protobuf")
-	req.Header.Set("THANOS-TENANT", tenant)
-	resp, err := r.http.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(resp.Body, 1000))
-	if resp.StatusCode/100 != 2 {
-		return errors.Join(fmt.Errorf("answered %d: %s", resp.StatusCode, bytes.TrimSpace(text)), err)
-	}
-	return err
+	return nil
 }
 
 // countOnAll wants every acknowledged sample, in a complete answer, of each node.
 func (r *run) countOnAll(ctx context.Context, _ Config) error {
 	for _, n := range r.fleet.Nodes {
-		found, err := r.count(ctx, n)
+		found, err := n.Sum(ctx, tenant, fmt.Sprintf("sum(count_over_time(%s[1h]))", metric), time.UnixMilli(r.at+1000))
 		if err != nil {
 			return err
 		}
-		if found != r.acked {
+		if found != int64(r.acked) {
 			return fmt.Errorf("%s finds %d of %d acknowledged samples", n.Name, found, r.acked)
 		}
 	}
 	return nil
-}
-
-func (r *run) count(ctx context.Context, n *fleet.Node) (int, error) {
-	out, err := n.CLI(ctx, "query", "-t", tenant, "-o", "json", "--time", strconv.FormatInt(r.at/1000+1, 10),
-		fmt.Sprintf("sum(count_over_time(%s[1h]))", metric))
-	if err != nil {
-		return 0, err
-	}
-	var a struct {
-		Data struct {
-			Result []struct {
-				Value [2]any `json:"value"`
-			} `json:"result"`
-		} `json:"data"`
-	}
-	if err := json.Unmarshal(out, &a); err != nil {
-		return 0, fmt.Errorf("read the answer of %s: %w", n.Name, err)
-	}
-	if len(a.Data.Result) == 0 {
-		return 0, nil
-	}
-	return strconv.Atoi(fmt.Sprint(a.Data.Result[0].Value[1]))
 }
