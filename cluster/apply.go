@@ -100,6 +100,12 @@ func (e *edit) carryOut() (uint64, *clusterpb.Refusal) {
 		return e.deleteRing(c.DeleteRing)
 	case *clusterpb.Command_MoveSlots:
 		return e.moveSlots(c.MoveSlots)
+	case *clusterpb.Command_RebalanceRing:
+		return e.rebalanceRing(c.RebalanceRing)
+	case *clusterpb.Command_BeginMove:
+		return e.beginMove(c.BeginMove)
+	case *clusterpb.Command_EndMove:
+		return e.endMove(c.EndMove)
 	case *clusterpb.Command_CloseEpochs:
 		return e.closeEpochs(c.CloseEpochs)
 	case *clusterpb.Command_CloseRoutes:

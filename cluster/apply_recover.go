@@ -138,6 +138,7 @@ func (e *edit) await(m *clusterpb.Member) {
 func (e *edit) refoundRing(old *Ring, st ring.Store) *clusterpb.Refusal {
 	next := &Ring{Spec: copyOf(old.Spec), Table: old.Table}
 	next.Spec.Nodes = nil // of nodes that are no members any more
+	next.Spec.Move = nil
 	if !old.Deleted() {
 		steps := make([]ring.Step, old.Table.Slots())
 		for i := range steps {

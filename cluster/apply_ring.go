@@ -204,6 +204,7 @@ func (e *edit) endRing(old *Ring) *clusterpb.Refusal {
 	}
 	next := &Ring{Spec: copyOf(old.Spec), Table: table}
 	next.Spec.Deleted, next.Spec.DeletedTimeMs, next.Spec.Version = e.rev, e.now, e.rev
+	next.Spec.Move = nil
 	e.setRing(next)
 	return nil
 }

@@ -47,7 +47,7 @@ func (e *edit) moveSlots(c *clusterpb.MoveSlots) (uint64, *clusterpb.Refusal) {
 	}
 	moved := changedAt(table, e.rev)
 	if moved > 0 {
-		e.setRing(&Ring{Spec: old.Spec, Table: table})
+		e.setRing(&Ring{Spec: movedBy(old.Spec, moved), Table: table})
 		e.changed.Rings = true
 		e.note("slots moved", old.Spec.GetName(), fmt.Sprintf("%d slots", moved))
 	}

@@ -26,7 +26,7 @@ import (
 var testTiming = Timing{
 	Heartbeat: 400 * time.Millisecond, Election: 400 * time.Millisecond, Lease: 300 * time.Millisecond,
 	Report: 100 * time.Millisecond, Round: 100 * time.Millisecond, Fresh: 1500 * time.Millisecond,
-	Stable: 200 * time.Millisecond, Spare: 5 * time.Second,
+	Stable: 200 * time.Millisecond, Spare: 5 * time.Second, Batch: 100 * time.Millisecond,
 	Ask: 30 * time.Second,
 }
 

@@ -25,34 +25,93 @@ func follows(st *State, r *Ring) (members, operator uint64) {
 	return members, operator
 }
 
-// brokenPromise says whether some slot has not the replicas or the quorum that
-// the ring promises, though there are nodes for it.
-func brokenPromise(st *State, r *Ring) bool {
-	want := min(r.RF(), len(st.Eligible(r)))
+// due is why the ring's slots move without being asked to: a member leaves, or
+// nodes have joined or were removed since they last followed, or the ring has
+// not what it promises. nil: they stay.
+func (s *State) due(r *Ring) *clusterpb.BeginMove {
+	move := &clusterpb.BeginMove{Ring: r.Spec.GetId()}
+	if leaving := s.deserters(r); len(leaving) > 0 {
+		move.Cause, move.Nodes, move.By = clusterpb.MoveCause_MOVE_REMOVAL, leaving, s.Member(leaving[0]).GetChangedBy()
+		return move
+	}
+	unkept := s.unkept(r) > 0
+	if members, operator := follows(s, r); members > r.Spec.GetFollowed() && (members > operator || unkept) {
+		move.Cause, move.Nodes = clusterpb.MoveCause_MOVE_JOIN, s.joined(r)
+		if len(move.Nodes) == 0 {
+			move.Cause = clusterpb.MoveCause_MOVE_REMOVAL
+		}
+		return move
+	}
+	if unkept {
+		move.Cause = clusterpb.MoveCause_MOVE_REPAIR
+		return move
+	}
+	return nil
+}
+
+// unkept counts the slots that have not the replicas or the quorum that the ring
+// promises, though there are nodes for it.
+func (s *State) unkept(r *Ring) int {
+	n, want := 0, min(r.RF(), len(s.Eligible(r)))
 	for i := range r.Table.Slots() {
-		if s := r.Table.At(i); s.Replicas.Len() != want || s.Quorum != r.Quorum() {
-			return true
+		slot := r.Table.At(i)
+		if slot.Replicas.Len() != want || slot.Quorum != r.Quorum() {
+			n++
 		}
 	}
-	return false
+	return n
 }
 
-// isDue says whether the ring's slots move without being asked to: after a node
-// has joined or was removed, which done tells that they have followed already,
-// while one is leaving, and where the ring has not what it promises.
-func isDue(st *State, r *Ring, done uint64) bool {
-	members, operator := follows(st, r)
-	return brokenPromise(st, r) || deserted(st, r) || members > operator && members > done
-}
-
-// deserted says whether a member that is being removed holds slots of the ring.
-func deserted(st *State, r *Ring) bool {
-	for _, m := range st.Members() {
-		if m.GetState() == clusterpb.MemberState_REMOVING && r.Table.Held()[storeOf(m.GetStore())] > 0 {
-			return true
+// withLost counts the slots that have a replica on a store that is lost.
+func (s *State) withLost(r *Ring) int {
+	n := 0
+	for i := range r.Table.Slots() {
+		if set := r.Table.At(i).Replicas; s.alive(set) < set.Len() {
+			n++
 		}
 	}
-	return false
+	return n
+}
+
+// alive counts the stores of a set that are not lost.
+func (s *State) alive(set ring.Set) int {
+	n := 0
+	for i := range set.Len() {
+		if !s.Lost(set.At(i)) {
+			n++
+		}
+	}
+	return n
+}
+
+// deserters are the members that are being removed and hold slots of the ring.
+func (s *State) deserters(r *Ring) []string {
+	var out []string
+	var held map[ring.Store]int
+	for _, m := range s.Members() {
+		if m.GetState() != clusterpb.MemberState_REMOVING {
+			continue
+		}
+		if held == nil {
+			held = r.Table.Held()
+		}
+		if held[storeOf(m.GetStore())] > 0 {
+			out = append(out, m.GetName())
+		}
+	}
+	return out
+}
+
+// joined are the members that have become active in the ring since its slots
+// last followed.
+func (s *State) joined(r *Ring) []string {
+	var out []string
+	for _, m := range s.Members() {
+		if eligible(m) && inList(r, m.GetName()) && m.GetActivated() > max(r.Spec.GetFollowed(), r.Spec.GetId()) {
+			out = append(out, m.GetName())
+		}
+	}
+	return out
 }
 
 // away counts the slots that have not their target or not the ring's quorum.
@@ -66,12 +125,18 @@ func away(r *Ring, target []ring.Set) int {
 	return n
 }
 
+// moves says whether the ring's slots are on their way, or will be without
+// anybody asking.
+func (s *State) moves(r *Ring) bool {
+	return !r.Deleted() && (isUnderWay(r.Spec.GetMove()) || s.due(r) != nil)
+}
+
 // Moving counts the slots that the leader will give other replicas or another
-// quorum without being asked, as far as the state tells. What an operator has
-// changed since, a node list, weights or zones, waits for a rebalance.
+// quorum without being asked again, as far as the state tells. What an operator
+// has changed since, a node list, weights or zones, waits for a rebalance.
 func (s *State) Moving(r *Ring) int {
 	nodes := s.Eligible(r)
-	if r.Deleted() || len(nodes) == 0 || !isDue(s, r, 0) {
+	if len(nodes) == 0 || !s.moves(r) {
 		return 0
 	}
 	return away(r, ring.Plan(r.Table, nodes, r.RF()))

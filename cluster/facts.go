@@ -177,3 +177,15 @@ func only(sign string, a, b []string) string {
 	}
 	return out.String()
 }
+
+// moveFacts are what events tell of a ring's move.
+func moveFacts(m *clusterpb.Move) []fact {
+	value := ""
+	switch {
+	case m.GetCancelled() != 0:
+		value = "cancelled: " + causeText(m)
+	case m != nil:
+		value = causeText(m)
+	}
+	return []fact{{field: "move", value: value}}
+}

@@ -49,6 +49,8 @@ func (n *Node) startLeading(ctx context.Context, e *engine) func() {
 	done := make(chan struct{})
 	n.health.Forget()
 	n.planned.Forget()
+	n.pace.Forget()
+	n.metrics.stepsLeft.Set(0)
 	n.routed.Store(false)
 	go func() {
 		defer close(done)

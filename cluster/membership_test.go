@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -529,11 +528,13 @@ func TestANodeListMovesSlotsOnlyWhenAsked(t *testing.T) {
 	if follower == b.leader() {
 		follower = nodes[1]
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	if err := follower.node.Rebalance(ctx, "hard"); err != nil {
-		t.Fatal(err)
-	}
+	follower.propose(rebalance("hard"))
+	b.eventually("the move is over", func() string {
+		if m := follower.node.State().Ring("hard").Spec.GetMove(); m != nil {
+			return m.String()
+		}
+		return ""
+	})
 	b.agree()
 	if wrong := on("n3", "n4"); wrong != "" {
 		t.Fatal("after the rebalance: " + wrong)

@@ -77,6 +77,7 @@ func (n *Node) register() error {
 			func() float64 { return n.ClockOffset().Seconds() }),
 	}
 	n.metrics = newMetrics()
+	n.collectors = append(n.collectors, n.metrics.steps, n.metrics.stepsLeft)
 	n.collectors = append(n.collectors, n.credentialCollectors(gauge)...)
 	n.collectors = append(n.collectors, n.schedule.collectors()...)
 	for i, c := range n.collectors {
@@ -90,13 +91,22 @@ func (n *Node) register() error {
 }
 
 // metrics are what is counted, not read.
-type metrics struct{ renewals, renewalsFailed prometheus.Counter }
+type metrics struct {
+	renewals, renewalsFailed prometheus.Counter
+	steps                    prometheus.Counter
+	stepsLeft                prometheus.Gauge
+}
 
 func newMetrics() *metrics {
 	counter := func(name, help string) prometheus.Counter {
 		return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
 	}
 	return &metrics{
+		steps: counter("muster_cluster_move_steps_total", "Slot replicas that this node, as the leader, has given to other stores, or taken away."),
+		stepsLeft: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "muster_cluster_move_steps_left",
+			Help: "Slot replicas that have to move still, over all rings, as the leader last looked; 0 elsewhere.",
+		}),
 		renewals:       counter("muster_cluster_certificate_renewals_total", "Certificates that this node has got in the place of its own."),
 		renewalsFailed: counter("muster_cluster_certificate_renewals_failed_total", "Renewals of this node's certificate that failed; they are tried again."),
 	}

@@ -46,6 +46,7 @@ type Node struct {
 	standing  standing
 	barrier   *barrier
 	planned   *planned
+	pace      *pace // the leader's loop's
 	disk      *disk
 	schedule  *schedule
 
@@ -110,6 +111,7 @@ func New(cfg Config) (*Node, error) {
 	n.ctx, n.end = context.WithCancel(context.Background())
 	n.fsm = newFSM(n.ctx, n.log, n.stirred)
 	n.health = newHealth(n.cfg.Timing.Fresh)
+	n.pace = newPace(n.cfg.Timing.Batch)
 	n.barrier = &barrier{run: n.barrierOnce, spawn: n.crew.Go}
 	n.disk = newDisk(n.raftDir(), n.cfg.Ballast)
 	n.peers = openPeers(n.raftPath("peers.json"))

@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -26,13 +25,13 @@ type planned struct {
 	looked  time.Time
 }
 
-// plan is where the slots of one ring are going.
+// plan is where the slots of one ring are going, as long as its move was asked
+// for at that revision and its nodes and replicas are these.
 type plan struct {
+	asked  uint64
 	nodes  []ring.Node
 	rf     int
-	target []ring.Set // nil: nothing is under way
-	// done is the newest joining or removal that the slots have followed.
-	done uint64
+	target []ring.Set
 }
 
 func newPlanned() *planned { return &planned{began: time.Now(), rings: map[uint64]plan{}} }
@@ -103,55 +102,6 @@ func (p *planned) Set(id uint64, to plan) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.rings[id] = to
-}
-
-// target is where the ring's slots should go by themselves; nil: they stay.
-func (n *Node) target(st *State, r *Ring) []ring.Set {
-	p := n.planned.Of(r.Spec.GetId())
-	nodes := st.Eligible(r)
-	if p.target != nil && p.rf == r.RF() && slices.Equal(p.nodes, nodes) {
-		return p.target
-	}
-	underWay := p.target != nil
-	if len(nodes) == 0 || !underWay && !isDue(st, r, p.done) {
-		return nil
-	}
-	p.nodes, p.rf = nodes, r.RF()
-	p.target = ring.Plan(r.Table, nodes, r.RF())
-	n.planned.Set(r.Spec.GetId(), p)
-	return p.target
-}
-
-// arrived notes that the ring's slots are where they should be.
-func (n *Node) arrived(st *State, r *Ring) {
-	members, _ := follows(st, r)
-	n.planned.Set(r.Spec.GetId(), plan{done: members})
-}
-
-// moveSlots commits the next steps of every ring that has some, unpaced: one
-// replica per slot, the next when the step's epoch is closed.
-func (n *Node) moveSlots(ctx context.Context, e *engine) error {
-	st := n.State()
-	may := n.mayGain(st)
-	for _, r := range st.Rings() {
-		target := n.target(st, r)
-		if target == nil {
-			continue
-		}
-		if away(r, target) == 0 {
-			n.arrived(st, r)
-			continue
-		}
-		steps := stepsOf(st, r, target, may)
-		if len(steps) == 0 {
-			continue
-		}
-		if err := n.commit(ctx, e, moveCommand(r, steps)); err != nil {
-			return fmt.Errorf("ring %s: %w", r.Spec.GetName(), err)
-		}
-		n.log.Info("slots moved", "ring", r.Spec.GetName(), "slots", len(steps))
-	}
-	return nil
 }
 
 // stepsOf are the next steps that give no slot to a store that may not gain, and
@@ -238,57 +188,4 @@ func (n *Node) announcements(st *State) map[ring.Store]uint64 {
 		}
 	}
 	return out
-}
-
-// Rebalance moves a ring's slots to where its node list, weights and zones want
-// them, and returns when they are there. It runs on the node that is asked, by
-// the same steps as the leader's, and may be repeated after it was cut off.
-func (n *Node) Rebalance(ctx context.Context, name string) error {
-	var goal plan
-	for {
-		if _, err := n.Barrier(ctx); err != nil {
-			return fmt.Errorf("rebalance ring %s: %w", name, err)
-		}
-		st := n.State()
-		r := st.Ring(name)
-		if r == nil {
-			return &RefusedError{notFound("there is no ring %s", quote(name))}
-		}
-		if nodes := st.Eligible(r); goal.target == nil || goal.rf != r.RF() || !slices.Equal(goal.nodes, nodes) {
-			goal = plan{nodes: nodes, rf: r.RF(), target: ring.Plan(r.Table, nodes, r.RF())}
-		}
-		if away(r, goal.target) == 0 {
-			return nil
-		}
-		if err := n.rebalanceStep(ctx, r, stepsOf(st, r, goal.target, n.mayGain(st))); err != nil {
-			return fmt.Errorf("rebalance ring %s: %w", name, err)
-		}
-	}
-}
-
-// rebalanceStep proposes steps; where there are none yet, it waits a moment for
-// epochs to close and nodes to be heard.
-func (n *Node) rebalanceStep(ctx context.Context, r *Ring, steps []ring.Step) error {
-	if len(steps) == 0 {
-		select {
-		case <-time.After(n.cfg.Timing.Round / 4):
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-n.ctx.Done():
-			return ErrClosed
-		}
-	}
-	answer, err := n.Propose(ctx, moveCommand(r, steps))
-	switch kind := answer.GetRefusal().GetKind(); {
-	case errors.Is(err, ErrUnknownOutcome):
-		return nil // the next look at the table tells
-	case err != nil:
-		return err
-	case kind == clusterpb.Refusal_CONFLICT_VERSION || kind == clusterpb.Refusal_UNSAFE:
-		return nil // somebody moved at the same time: plan again
-	case answer.GetRefusal() != nil:
-		return &RefusedError{answer.GetRefusal()}
-	}
-	return nil
 }

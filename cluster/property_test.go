@@ -102,7 +102,7 @@ func anyChange(rt *rapid.T, s *State, now int64) proto.Message {
 		}
 		return &clusterpb.TenantSpec{OutOfOrderWindowMs: number("ooo"), FutureWindowMs: number("future"), Limits: &clusterpb.Limits{Exemplars: number("exemplars")}}
 	}
-	switch rapid.IntRange(0, 30).Draw(rt, "change") {
+	switch rapid.IntRange(0, 32).Draw(rt, "change") {
 	case 24:
 		if rapid.Bool().Draw(rt, "rotate") {
 			return &clusterpb.RotateCA{CaCertificates: []byte(pick("cas", "", "x", "y")), Again: rapid.Bool().Draw(rt, "again")}
@@ -162,6 +162,17 @@ func anyChange(rt *rapid.T, s *State, now int64) proto.Message {
 		return put
 	case 12:
 		return &clusterpb.DeleteRing{Name: name()}
+	case 31:
+		return &clusterpb.RebalanceRing{Name: name(), Cancel: rapid.Bool().Draw(rt, "cancel")}
+	case 32:
+		r := s.Ring(name())
+		if r == nil {
+			return &clusterpb.EndMove{Ring: 1}
+		}
+		if begin := s.due(r); begin != nil && rapid.Bool().Draw(rt, "begin") {
+			return begin
+		}
+		return &clusterpb.EndMove{Ring: r.Spec.GetId(), Asked: r.Spec.GetMove().GetAsked(), Followed: rapid.Uint64Range(0, s.Revision()+5).Draw(rt, "followed")}
 	case 13, 14:
 		if r := s.Ring(name()); r != nil {
 			target := ring.Plan(r.Table, s.Eligible(r), r.RF())
@@ -274,6 +285,9 @@ func everyChange() []proto.Message {
 		&clusterpb.RefoundCluster{Member: joining("n1", "n1/z", false).GetMember(), StoreId: joining("n1", "n1/z", false).GetStoreId(), CaCertificates: []byte("pem"), Known: 1},
 		&clusterpb.CheckState{},
 		&clusterpb.RaiseVersion{Version: 2},
+		&clusterpb.RebalanceRing{Name: DefaultRing},
+		&clusterpb.BeginMove{Ring: 11, Cause: clusterpb.MoveCause_MOVE_JOIN, Nodes: []string{"n4"}, By: "alice"},
+		&clusterpb.EndMove{Ring: 11, Followed: 1 << 40},
 	}
 }
 

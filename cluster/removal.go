@@ -55,10 +55,13 @@ func (s *State) RemovalOf(name string, healths []*clusterpb.Health) *Removal {
 	switch {
 	case r.Slots > 0:
 		r.Stage = StageMoving
-		r.HeldUpBy = append(s.unmoved(st, healths), s.unclosed(0, healths)...)
+		r.HeldUpBy = append(s.unmoved(st, healths), s.unclosed(s.rings, 0, healths)...)
+		if s.settings.GetMaintenance() {
+			r.HeldUpBy = append([]string{maintenanceText}, r.HeldUpBy...)
+		}
 	case r.Epochs > 0:
 		r.Stage = StageClosing
-		r.HeldUpBy = s.unclosed(st, healths)
+		r.HeldUpBy = s.unclosed(s.rings, st, healths)
 	case s.Store(st).GetEmptied() == 0 && (d.Past || m.GetActivated() != 0):
 		r.Stage = StageEmptying
 		if why := absentBy(healths)(m); why != "" {
@@ -105,9 +108,9 @@ func (s *State) unmoved(st ring.Store, healths []*clusterpb.Health) []string {
 	return slices.Compact(out)
 }
 
-// unclosed names the stores that have not announced the end of epochs yet: of
-// those with a store, or of all for 0.
-func (s *State) unclosed(st ring.Store, healths []*clusterpb.Health) []string {
+// unclosed names the stores that have not announced the end of epochs of these
+// rings yet: of those with a store, or of all for 0.
+func (s *State) unclosed(rings []*Ring, st ring.Store, healths []*clusterpb.Health) []string {
 	type waiting struct {
 		epochs int
 		to     uint64
@@ -115,7 +118,7 @@ func (s *State) unclosed(st ring.Store, healths []*clusterpb.Health) []string {
 	}
 	by := map[ring.Store]waiting{}
 	announced := s.announcedBy(healths)
-	for _, r := range s.rings {
+	for _, r := range rings {
 		for _, e := range r.Table.Open() {
 			if st != 0 && !e.Replicas.Has(st) {
 				continue

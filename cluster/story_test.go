@@ -219,6 +219,12 @@ func command(change proto.Message) *clusterpb.Command {
 		cmd.Change = &clusterpb.Command_DeleteRing{DeleteRing: c}
 	case *clusterpb.MoveSlots:
 		cmd.Change = &clusterpb.Command_MoveSlots{MoveSlots: c}
+	case *clusterpb.RebalanceRing:
+		cmd.Change = &clusterpb.Command_RebalanceRing{RebalanceRing: c}
+	case *clusterpb.BeginMove:
+		cmd.Change = &clusterpb.Command_BeginMove{BeginMove: c}
+	case *clusterpb.EndMove:
+		cmd.Change = &clusterpb.Command_EndMove{EndMove: c}
 	case *clusterpb.CloseEpochs:
 		cmd.Change = &clusterpb.Command_CloseEpochs{CloseEpochs: c}
 	case *clusterpb.CheckState:

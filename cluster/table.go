@@ -19,6 +19,7 @@ func (r *Ring) record() *clusterpb.Ring {
 		Deleted: r.Spec.GetDeleted(), DeletedTimeMs: r.Spec.GetDeletedTimeMs(),
 		ChangedMs: r.Spec.GetChangedMs(), ChangedBy: r.Spec.GetChangedBy(),
 		CreatedMs: r.Spec.GetCreatedMs(), CreatedBy: r.Spec.GetCreatedBy(),
+		Move: r.Spec.GetMove(), Followed: r.Spec.GetFollowed(),
 	}
 }
 

@@ -48,3 +48,40 @@ func toward(now, target Set) Set {
 		return now.Replace(gone, come)
 	}
 }
+
+// StepsLeft counts the steps from the table to the target: one for each replica
+// that comes, goes or is replaced, and one where only the quorum is another.
+func StepsLeft(t *Table, target []Set, quorum int) int {
+	n := 0
+	for i, want := range target[:min(len(t.slots), len(target))] {
+		s := &t.slots[i]
+		if d := s.Replicas.distance(want); d > 0 {
+			n += d
+		} else if s.Quorum != quorum {
+			n++
+		}
+	}
+	return n
+}
+
+// HeldAt counts the slots that each store held at revision rev, as far as the
+// table remembers.
+func (t *Table) HeldAt(rev uint64) map[Store]int {
+	held := map[Store]int{}
+	count := func(s Set) {
+		for i := range s.Len() {
+			held[s.At(i)]++
+		}
+	}
+	for i := range t.slots {
+		if t.slots[i].Changed <= rev {
+			count(t.slots[i].Replicas)
+		}
+	}
+	for _, e := range t.past {
+		if e.From <= rev && rev < e.To {
+			count(e.Replicas)
+		}
+	}
+	return held
+}

@@ -33,7 +33,6 @@ type Node interface {
 	Rehearse(ctx context.Context, cmd *clusterpb.Command) (*clusterpb.ProposeResponse, error)
 	// HandLeadership has the leader hand over, and says to whom.
 	HandLeadership(ctx context.Context, to string, dry bool) (string, error)
-	Rebalance(ctx context.Context, ring string) error
 	WriteSnapshot(ctx context.Context, w io.Writer, local bool) (cluster.ArchiveHeader, error)
 	// Credentials are what the node shows; nil without a cluster.
 	Credentials() *pki.Credentials

@@ -83,7 +83,7 @@ func TestStatus(t *testing.T) {
 	if !st.Healthy || st.Cluster != "test" || st.Leader != "n1" || st.FailureTolerance != 0 || st.Revision == 0 {
 		t.Errorf("status %+v", st)
 	}
-	if len(st.Rings) != 1 || st.Rings[0] != (ringStatus{"default", st.Rings[0].Revision, 1, 64, 0, 0}) || st.Rings[0].Revision == 0 {
+	if len(st.Rings) != 1 || st.Rings[0] != (ringStatus{"default", st.Rings[0].Revision, 1, 64, 0, 0, nil}) || st.Rings[0].Revision == 0 {
 		t.Errorf("rings %+v", st.Rings)
 	}
 	n := st.Nodes[0]
@@ -377,7 +377,7 @@ func TestSettings(t *testing.T) {
 		"default_tenant":            `{"default_tenant":"a b"}`,
 		"tenant_defaults.retention": `{"tenant_defaults":{"retention":"x"}}`,
 		"auto_create_tenants":       `{"auto_create_tenants":"yes"}`,
-		"maintenance":               `{"maintenance":true}`,
+		"maintenance":               `{"maintenance":"on"}`,
 		"split_tenant_label":        `{"split_tenant_label":"team"}`,
 		"colour":                    `{"colour":1}`,
 	} {

@@ -2,7 +2,6 @@ package admin
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
@@ -188,56 +187,6 @@ func (a *api) transfer(w http.ResponseWriter, r *http.Request) {
 		outcome
 		Leader string `json:"leader"`
 	}{out, leader})
-}
-
-// rebalance moves a ring's slots to where its nodes, weights and zones want
-// them, and answers when they are there. A dry run is a plan in which no node
-// joins or leaves.
-func (a *api) rebalance(w http.ResponseWriter, r *http.Request) {
-	dry, err := isDryRun(r)
-	switch {
-	case err != nil:
-		a.fail(w, r, err)
-		return
-	case dry:
-		a.plan(w, r)
-		return
-	}
-	err = a.ringIsAt(r)
-	if err == nil {
-		err = a.node.Rebalance(r.Context(), r.PathValue("name"))
-	}
-	if err != nil {
-		a.fail(w, r, err)
-		return
-	}
-	send(w, http.StatusOK, a.outcome(r.Context()))
-}
-
-// ringIsAt wants the ring to have the version that the request expects, when
-// the moving begins.
-func (a *api) ringIsAt(r *http.Request) error {
-	var want clusterpb.Command
-	if err := address(r, &want); err != nil || want.ExpectedVersion == nil {
-		return err
-	}
-	st, err := a.stateFor(r)
-	if err != nil {
-		return err
-	}
-	ring, err := findRing(st, r.PathValue("name"))
-	if err != nil {
-		return err
-	}
-	o := ringOf(ring)
-	if uint64(want.GetExpectedVersion()) == o.version {
-		return nil
-	}
-	return &problem{
-		code: http.StatusPreconditionFailed, Field: "version", Current: o.body, version: o.version,
-		Message: fmt.Sprintf("conflict: %s is at version %d (changed by %s). Re-read: `muster ring show %s`",
-			ring.Spec.GetName(), o.version, ring.Spec.GetChangedBy(), ring.Spec.GetName()),
-	}
 }
 
 // appliedWait is how long an answer waits for the live nodes to apply it, and

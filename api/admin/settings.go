@@ -87,10 +87,7 @@ func (o settingsObject) settings() (*clusterpb.Settings, error) {
 		return nil, err
 	}
 	take(&s.DeadAfterMs, dead)
-	switch { // whoever switches these on expects something to happen
-	case s.GetMaintenance():
-		return nil, bad("maintenance", "this version has no maintenance mode")
-	case s.GetSplitTenantLabel() != "":
+	if s.GetSplitTenantLabel() != "" { // whoever switches this on expects something to happen
 		return nil, bad("split_tenant_label", "this version does not split tenants by a label")
 	}
 	if o.TenantAuth != nil {

@@ -23,6 +23,8 @@ type slotsObject struct {
 	// moves of their slots, never writes.
 	OpenEpochs int      `json:"open_epochs"`
 	WaitingFor []string `json:"waiting_for"`
+	// Move is how far the slots are on their way; absent: they are on none.
+	Move *moveObject `json:"move,omitempty"`
 }
 
 type slotObject struct {
@@ -40,6 +42,7 @@ func (a *api) slots(req *http.Request, st *cluster.State) (object, error) {
 	o := slotsObject{
 		Name: r.Spec.GetName(), Slots: make([]slotObject, r.Table.Slots()), Moving: st.Moving(r),
 		Short: r.Short(), BelowQuorum: r.BelowQuorum(), OpenEpochs: len(r.Table.Open()), WaitingFor: a.waitingFor(st, r),
+		Move: moveOf(st, r, a.node.Health()),
 	}
 	for i := range o.Slots {
 		s := r.Table.Slot(i)

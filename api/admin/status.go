@@ -54,6 +54,8 @@ type ringStatus struct {
 	Slots             int    `json:"slots"`
 	Short             int    `json:"short"`
 	Moving            int    `json:"moving"`
+	// Move is how far its slots are on their way; absent: they are on none.
+	Move *moveObject `json:"move,omitempty"`
 }
 
 type nodeStatus struct {
@@ -139,6 +141,7 @@ func statusOf(st *cluster.State, healths []*clusterpb.Health, leader string, sta
 		rs := ringStatus{
 			Name: r.Spec.GetName(), Revision: r.Spec.GetVersion(), ReplicationFactor: r.RF(),
 			Slots: r.Table.Slots(), Short: r.Short(), Moving: st.Moving(r),
+			Move: moveOf(st, r, healths),
 		}
 		if rs.Short > 0 {
 			problem("ring %s: %d of %d slots have fewer than %d replicas", rs.Name, rs.Short, rs.Slots, rs.ReplicationFactor)

@@ -114,7 +114,7 @@ func (b *bed) add(change ...func(*nodeConfig)) {
 		Timing: cluster.Timing{
 			Heartbeat: 500 * time.Millisecond, Election: 500 * time.Millisecond, Lease: 400 * time.Millisecond,
 			Report: 200 * time.Millisecond, Round: 200 * time.Millisecond, Stable: 500 * time.Millisecond,
-			Hold: 2 * time.Second,
+			Hold: 2 * time.Second, Batch: 200 * time.Millisecond,
 		},
 	}
 	any := cfg.Advertise + ":0"

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 
 	"github.com/urfave/cli/v2"
 )
@@ -103,7 +102,8 @@ func (s stdio) ring(r ringObject, slots []byte) error {
 		Slots []struct {
 			Replicas []string `json:"replicas"`
 		} `json:"slots"`
-		Moving int `json:"moving"`
+		Moving int   `json:"moving"`
+		Move   *move `json:"move"`
 	}
 	if err := json.Unmarshal(slots, &a); err != nil {
 		return fmt.Errorf("read the slots: %w", err)
@@ -119,17 +119,26 @@ func (s stdio) ring(r ringObject, slots []byte) error {
 			short++
 		}
 	}
-	rows := [][]string{}
-	for _, n := range sortedKeys(held) {
-		rows = append(rows, []string{n, fmt.Sprint(held[n]), strings.Repeat("█", held[n]*40/max(1, len(a.Slots)))})
+	heading, rows := []string{"NODE", "SLOTS", "SHARE"}, [][]string{}
+	gains := a.Move.gains()
+	for n := range gains {
+		held[n] += 0 // it may hold none yet
 	}
-	s.table([]string{"NODE", "SLOTS", "SHARE"}, rows)
+	if len(gains) > 0 {
+		heading = []string{"NODE", "SLOTS", "TO COME", "SHARE"}
+	}
+	for _, n := range sortedKeys(held) {
+		row := []string{n, fmt.Sprint(held[n])}
+		if len(gains) > 0 {
+			row = append(row, fmt.Sprint(gains[n]))
+		}
+		rows = append(rows, append(row, strings.Repeat("█", held[n]*40/max(1, len(a.Slots)))+strings.Repeat("░", gains[n]*40/max(1, len(a.Slots)))))
+	}
+	s.table(heading, rows)
 	if short > 0 {
 		s.printf("! %d of %d slots have fewer than %d replicas\n", short, len(a.Slots), r.ReplicationFactor)
 	}
-	if a.Moving > 0 {
-		s.printf("%d slots are moving\n", a.Moving)
-	}
+	s.move(a.Move, r.Name)
 	if r.ReplicationFactor == 2 && r.WriteQuorum == "majority" {
 		s.printf("With two copies one is enough to acknowledge a write: while a node is silent, answers about recent samples are incomplete.\n")
 	}
@@ -206,26 +215,6 @@ func ringDelete(std stdio) *cli.Command {
 				return err
 			}
 			return act(c, std, "deleted ring "+name, request{method: http.MethodDelete, path: ringPath(name)})
-		},
-	}
-}
-
-func ringRebalance(std stdio) *cli.Command {
-	return &cli.Command{
-		Name: "rebalance", Usage: "move slots after nodes, weights or zones have changed; returns when done", ArgsUsage: "[RING]",
-		Flags: []cli.Flag{
-			&cli.DurationFlag{Name: "timeout", Value: 15 * time.Minute, Usage: "how long to wait; it may be asked for again"},
-			dryRunFlag(), ifVersionFlag(),
-		},
-		Action: func(c *cli.Context) error {
-			name, err := maybeArg(c, "default")
-			if err != nil {
-				return err
-			}
-			if c.Bool("dry-run") {
-				return showMoves(c, std, mutation(c, request{method: http.MethodPost, path: ringPath(name) + "/rebalance"}))
-			}
-			return act(c, std, "rebalanced ring "+name, request{method: http.MethodPost, path: ringPath(name) + "/rebalance"})
 		},
 	}
 }

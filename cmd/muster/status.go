@@ -41,6 +41,7 @@ type ringStatus struct {
 	Slots             int    `json:"slots"`
 	Short             int    `json:"short"`
 	Moving            int    `json:"moving"`
+	Move              *move  `json:"move,omitempty"`
 }
 
 type nodeStatus struct {
@@ -125,8 +126,8 @@ func (s stdio) status(st statusAnswer) {
 		}
 	}
 	for _, r := range st.Rings {
-		if r.Moving > 0 { // what is short is among the problems
-			s.printf("ring %s: %d of %d slots are moving\n", r.Name, r.Moving, r.Slots)
+		if r.Move != nil { // what is short is among the problems
+			s.printf("ring %s: %s %s\n", r.Name, bar(r.Move.Percent, 20), r.Move.Text)
 		}
 	}
 }

@@ -74,6 +74,9 @@ type Command struct {
 	//	*Command_RefoundCluster
 	//	*Command_CheckState
 	//	*Command_RaiseVersion
+	//	*Command_RebalanceRing
+	//	*Command_BeginMove
+	//	*Command_EndMove
 	Change        isCommand_Change `protobuf_oneof:"change"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -446,6 +449,33 @@ func (x *Command) GetRaiseVersion() *RaiseVersion {
 	return nil
 }
 
+func (x *Command) GetRebalanceRing() *RebalanceRing {
+	if x != nil {
+		if x, ok := x.Change.(*Command_RebalanceRing); ok {
+			return x.RebalanceRing
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetBeginMove() *BeginMove {
+	if x != nil {
+		if x, ok := x.Change.(*Command_BeginMove); ok {
+			return x.BeginMove
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetEndMove() *EndMove {
+	if x != nil {
+		if x, ok := x.Change.(*Command_EndMove); ok {
+			return x.EndMove
+		}
+	}
+	return nil
+}
+
 type isCommand_Change interface {
 	isCommand_Change()
 }
@@ -578,6 +608,18 @@ type Command_RaiseVersion struct {
 	RaiseVersion *RaiseVersion `protobuf:"bytes,59,opt,name=raise_version,json=raiseVersion,proto3,oneof"`
 }
 
+type Command_RebalanceRing struct {
+	RebalanceRing *RebalanceRing `protobuf:"bytes,60,opt,name=rebalance_ring,json=rebalanceRing,proto3,oneof"`
+}
+
+type Command_BeginMove struct {
+	BeginMove *BeginMove `protobuf:"bytes,61,opt,name=begin_move,json=beginMove,proto3,oneof"`
+}
+
+type Command_EndMove struct {
+	EndMove *EndMove `protobuf:"bytes,62,opt,name=end_move,json=endMove,proto3,oneof"`
+}
+
 func (*Command_Init) isCommand_Change() {}
 
 func (*Command_AddMember) isCommand_Change() {}
@@ -641,6 +683,12 @@ func (*Command_RefoundCluster) isCommand_Change() {}
 func (*Command_CheckState) isCommand_Change() {}
 
 func (*Command_RaiseVersion) isCommand_Change() {}
+
+func (*Command_RebalanceRing) isCommand_Change() {}
+
+func (*Command_BeginMove) isCommand_Change() {}
+
+func (*Command_EndMove) isCommand_Change() {}
 
 // InitCluster creates the cluster with its first member, already active, and
 // the ring `default` that takes every tenant.
@@ -1721,6 +1769,192 @@ func (x *MoveSlots) GetSteps() []*SlotStep {
 	return nil
 }
 
+// RebalanceRing asks for a ring's slots to go where its nodes, weights and zones
+// want them, or for a move to end where it is.
+type RebalanceRing struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Cancel        bool                   `protobuf:"varint,2,opt,name=cancel,proto3" json:"cancel,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RebalanceRing) Reset() {
+	*x = RebalanceRing{}
+	mi := &file_clusterpb_command_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RebalanceRing) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RebalanceRing) ProtoMessage() {}
+
+func (x *RebalanceRing) ProtoReflect() protoreflect.Message {
+	mi := &file_clusterpb_command_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RebalanceRing.ProtoReflect.Descriptor instead.
+func (*RebalanceRing) Descriptor() ([]byte, []int) {
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *RebalanceRing) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RebalanceRing) GetCancel() bool {
+	if x != nil {
+		return x.Cancel
+	}
+	return false
+}
+
+// BeginMove says why slots begin to move, or that there is another reason now.
+type BeginMove struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Ring          uint64                 `protobuf:"varint,1,opt,name=ring,proto3" json:"ring,omitempty"`
+	Cause         MoveCause              `protobuf:"varint,2,opt,name=cause,proto3,enum=muster.cluster.v1.MoveCause" json:"cause,omitempty"`
+	Nodes         []string               `protobuf:"bytes,3,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	By            string                 `protobuf:"bytes,4,opt,name=by,proto3" json:"by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BeginMove) Reset() {
+	*x = BeginMove{}
+	mi := &file_clusterpb_command_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BeginMove) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BeginMove) ProtoMessage() {}
+
+func (x *BeginMove) ProtoReflect() protoreflect.Message {
+	mi := &file_clusterpb_command_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BeginMove.ProtoReflect.Descriptor instead.
+func (*BeginMove) Descriptor() ([]byte, []int) {
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *BeginMove) GetRing() uint64 {
+	if x != nil {
+		return x.Ring
+	}
+	return 0
+}
+
+func (x *BeginMove) GetCause() MoveCause {
+	if x != nil {
+		return x.Cause
+	}
+	return MoveCause_MOVE_CAUSE_UNSPECIFIED
+}
+
+func (x *BeginMove) GetNodes() []string {
+	if x != nil {
+		return x.Nodes
+	}
+	return nil
+}
+
+func (x *BeginMove) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+// EndMove says that the slots are where they should be: the move that was asked
+// for last at `asked` is over, 0 for none, and joinings and removals up to
+// `followed` need no more moves.
+type EndMove struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Ring          uint64                 `protobuf:"varint,1,opt,name=ring,proto3" json:"ring,omitempty"`
+	Asked         uint64                 `protobuf:"varint,2,opt,name=asked,proto3" json:"asked,omitempty"`
+	Followed      uint64                 `protobuf:"varint,3,opt,name=followed,proto3" json:"followed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EndMove) Reset() {
+	*x = EndMove{}
+	mi := &file_clusterpb_command_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndMove) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndMove) ProtoMessage() {}
+
+func (x *EndMove) ProtoReflect() protoreflect.Message {
+	mi := &file_clusterpb_command_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndMove.ProtoReflect.Descriptor instead.
+func (*EndMove) Descriptor() ([]byte, []int) {
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *EndMove) GetRing() uint64 {
+	if x != nil {
+		return x.Ring
+	}
+	return 0
+}
+
+func (x *EndMove) GetAsked() uint64 {
+	if x != nil {
+		return x.Asked
+	}
+	return 0
+}
+
+func (x *EndMove) GetFollowed() uint64 {
+	if x != nil {
+		return x.Followed
+	}
+	return 0
+}
+
 type SlotStep struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Slot     uint32                 `protobuf:"varint,1,opt,name=slot,proto3" json:"slot,omitempty"`
@@ -1734,7 +1968,7 @@ type SlotStep struct {
 
 func (x *SlotStep) Reset() {
 	*x = SlotStep{}
-	mi := &file_clusterpb_command_proto_msgTypes[18]
+	mi := &file_clusterpb_command_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1746,7 +1980,7 @@ func (x *SlotStep) String() string {
 func (*SlotStep) ProtoMessage() {}
 
 func (x *SlotStep) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[18]
+	mi := &file_clusterpb_command_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1759,7 +1993,7 @@ func (x *SlotStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SlotStep.ProtoReflect.Descriptor instead.
 func (*SlotStep) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{18}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *SlotStep) GetSlot() uint32 {
@@ -1802,7 +2036,7 @@ type CloseEpochs struct {
 
 func (x *CloseEpochs) Reset() {
 	*x = CloseEpochs{}
-	mi := &file_clusterpb_command_proto_msgTypes[19]
+	mi := &file_clusterpb_command_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1814,7 +2048,7 @@ func (x *CloseEpochs) String() string {
 func (*CloseEpochs) ProtoMessage() {}
 
 func (x *CloseEpochs) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[19]
+	mi := &file_clusterpb_command_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1827,7 +2061,7 @@ func (x *CloseEpochs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseEpochs.ProtoReflect.Descriptor instead.
 func (*CloseEpochs) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{19}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *CloseEpochs) GetRing() uint64 {
@@ -1856,7 +2090,7 @@ type CloseRoutes struct {
 
 func (x *CloseRoutes) Reset() {
 	*x = CloseRoutes{}
-	mi := &file_clusterpb_command_proto_msgTypes[20]
+	mi := &file_clusterpb_command_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1868,7 +2102,7 @@ func (x *CloseRoutes) String() string {
 func (*CloseRoutes) ProtoMessage() {}
 
 func (x *CloseRoutes) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[20]
+	mi := &file_clusterpb_command_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1881,7 +2115,7 @@ func (x *CloseRoutes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseRoutes.ProtoReflect.Descriptor instead.
 func (*CloseRoutes) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{20}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *CloseRoutes) GetRing() uint64 {
@@ -1908,7 +2142,7 @@ type EpochKey struct {
 
 func (x *EpochKey) Reset() {
 	*x = EpochKey{}
-	mi := &file_clusterpb_command_proto_msgTypes[21]
+	mi := &file_clusterpb_command_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1920,7 +2154,7 @@ func (x *EpochKey) String() string {
 func (*EpochKey) ProtoMessage() {}
 
 func (x *EpochKey) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[21]
+	mi := &file_clusterpb_command_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1933,7 +2167,7 @@ func (x *EpochKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EpochKey.ProtoReflect.Descriptor instead.
 func (*EpochKey) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{21}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *EpochKey) GetSlot() uint32 {
@@ -1965,7 +2199,7 @@ type Expire struct {
 
 func (x *Expire) Reset() {
 	*x = Expire{}
-	mi := &file_clusterpb_command_proto_msgTypes[22]
+	mi := &file_clusterpb_command_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1977,7 +2211,7 @@ func (x *Expire) String() string {
 func (*Expire) ProtoMessage() {}
 
 func (x *Expire) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[22]
+	mi := &file_clusterpb_command_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1990,7 +2224,7 @@ func (x *Expire) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Expire.ProtoReflect.Descriptor instead.
 func (*Expire) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{22}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Expire) GetEpochsBeforeMs() int64 {
@@ -2035,7 +2269,7 @@ type PutTenant struct {
 
 func (x *PutTenant) Reset() {
 	*x = PutTenant{}
-	mi := &file_clusterpb_command_proto_msgTypes[23]
+	mi := &file_clusterpb_command_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2047,7 +2281,7 @@ func (x *PutTenant) String() string {
 func (*PutTenant) ProtoMessage() {}
 
 func (x *PutTenant) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[23]
+	mi := &file_clusterpb_command_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2060,7 +2294,7 @@ func (x *PutTenant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutTenant.ProtoReflect.Descriptor instead.
 func (*PutTenant) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{23}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *PutTenant) GetId() string {
@@ -2100,7 +2334,7 @@ type DeleteTenant struct {
 
 func (x *DeleteTenant) Reset() {
 	*x = DeleteTenant{}
-	mi := &file_clusterpb_command_proto_msgTypes[24]
+	mi := &file_clusterpb_command_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2112,7 +2346,7 @@ func (x *DeleteTenant) String() string {
 func (*DeleteTenant) ProtoMessage() {}
 
 func (x *DeleteTenant) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[24]
+	mi := &file_clusterpb_command_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2125,7 +2359,7 @@ func (x *DeleteTenant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTenant.ProtoReflect.Descriptor instead.
 func (*DeleteTenant) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{24}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *DeleteTenant) GetId() string {
@@ -2145,7 +2379,7 @@ type CreateTenantToken struct {
 
 func (x *CreateTenantToken) Reset() {
 	*x = CreateTenantToken{}
-	mi := &file_clusterpb_command_proto_msgTypes[25]
+	mi := &file_clusterpb_command_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2157,7 +2391,7 @@ func (x *CreateTenantToken) String() string {
 func (*CreateTenantToken) ProtoMessage() {}
 
 func (x *CreateTenantToken) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[25]
+	mi := &file_clusterpb_command_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2170,7 +2404,7 @@ func (x *CreateTenantToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTenantToken.ProtoReflect.Descriptor instead.
 func (*CreateTenantToken) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{25}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *CreateTenantToken) GetTenant() string {
@@ -2197,7 +2431,7 @@ type RevokeTenantToken struct {
 
 func (x *RevokeTenantToken) Reset() {
 	*x = RevokeTenantToken{}
-	mi := &file_clusterpb_command_proto_msgTypes[26]
+	mi := &file_clusterpb_command_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2209,7 +2443,7 @@ func (x *RevokeTenantToken) String() string {
 func (*RevokeTenantToken) ProtoMessage() {}
 
 func (x *RevokeTenantToken) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[26]
+	mi := &file_clusterpb_command_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2222,7 +2456,7 @@ func (x *RevokeTenantToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTenantToken.ProtoReflect.Descriptor instead.
 func (*RevokeTenantToken) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{26}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *RevokeTenantToken) GetTenant() string {
@@ -2248,7 +2482,7 @@ type PutSettings struct {
 
 func (x *PutSettings) Reset() {
 	*x = PutSettings{}
-	mi := &file_clusterpb_command_proto_msgTypes[27]
+	mi := &file_clusterpb_command_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2260,7 +2494,7 @@ func (x *PutSettings) String() string {
 func (*PutSettings) ProtoMessage() {}
 
 func (x *PutSettings) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[27]
+	mi := &file_clusterpb_command_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2273,7 +2507,7 @@ func (x *PutSettings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutSettings.ProtoReflect.Descriptor instead.
 func (*PutSettings) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{27}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *PutSettings) GetSettings() *Settings {
@@ -2297,7 +2531,7 @@ type SetCustodians struct {
 
 func (x *SetCustodians) Reset() {
 	*x = SetCustodians{}
-	mi := &file_clusterpb_command_proto_msgTypes[28]
+	mi := &file_clusterpb_command_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2309,7 +2543,7 @@ func (x *SetCustodians) String() string {
 func (*SetCustodians) ProtoMessage() {}
 
 func (x *SetCustodians) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[28]
+	mi := &file_clusterpb_command_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2322,7 +2556,7 @@ func (x *SetCustodians) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetCustodians.ProtoReflect.Descriptor instead.
 func (*SetCustodians) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{28}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *SetCustodians) GetStore() uint32 {
@@ -2359,7 +2593,7 @@ type EmptyStore struct {
 
 func (x *EmptyStore) Reset() {
 	*x = EmptyStore{}
-	mi := &file_clusterpb_command_proto_msgTypes[29]
+	mi := &file_clusterpb_command_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2371,7 +2605,7 @@ func (x *EmptyStore) String() string {
 func (*EmptyStore) ProtoMessage() {}
 
 func (x *EmptyStore) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[29]
+	mi := &file_clusterpb_command_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2384,7 +2618,7 @@ func (x *EmptyStore) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EmptyStore.ProtoReflect.Descriptor instead.
 func (*EmptyStore) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{29}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *EmptyStore) GetStore() uint32 {
@@ -2422,7 +2656,7 @@ type RestoreState struct {
 
 func (x *RestoreState) Reset() {
 	*x = RestoreState{}
-	mi := &file_clusterpb_command_proto_msgTypes[30]
+	mi := &file_clusterpb_command_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2434,7 +2668,7 @@ func (x *RestoreState) String() string {
 func (*RestoreState) ProtoMessage() {}
 
 func (x *RestoreState) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[30]
+	mi := &file_clusterpb_command_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2447,7 +2681,7 @@ func (x *RestoreState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreState.ProtoReflect.Descriptor instead.
 func (*RestoreState) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{30}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *RestoreState) GetSource() string {
@@ -2504,7 +2738,7 @@ type RestoredRing struct {
 
 func (x *RestoredRing) Reset() {
 	*x = RestoredRing{}
-	mi := &file_clusterpb_command_proto_msgTypes[31]
+	mi := &file_clusterpb_command_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2516,7 +2750,7 @@ func (x *RestoredRing) String() string {
 func (*RestoredRing) ProtoMessage() {}
 
 func (x *RestoredRing) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[31]
+	mi := &file_clusterpb_command_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2529,7 +2763,7 @@ func (x *RestoredRing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoredRing.ProtoReflect.Descriptor instead.
 func (*RestoredRing) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{31}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *RestoredRing) GetRing() *PutRing {
@@ -2568,7 +2802,7 @@ type RestoredTenant struct {
 
 func (x *RestoredTenant) Reset() {
 	*x = RestoredTenant{}
-	mi := &file_clusterpb_command_proto_msgTypes[32]
+	mi := &file_clusterpb_command_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2580,7 +2814,7 @@ func (x *RestoredTenant) String() string {
 func (*RestoredTenant) ProtoMessage() {}
 
 func (x *RestoredTenant) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[32]
+	mi := &file_clusterpb_command_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2593,7 +2827,7 @@ func (x *RestoredTenant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoredTenant.ProtoReflect.Descriptor instead.
 func (*RestoredTenant) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{32}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *RestoredTenant) GetId() string {
@@ -2654,7 +2888,7 @@ type RecoverCluster struct {
 
 func (x *RecoverCluster) Reset() {
 	*x = RecoverCluster{}
-	mi := &file_clusterpb_command_proto_msgTypes[33]
+	mi := &file_clusterpb_command_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2666,7 +2900,7 @@ func (x *RecoverCluster) String() string {
 func (*RecoverCluster) ProtoMessage() {}
 
 func (x *RecoverCluster) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[33]
+	mi := &file_clusterpb_command_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2679,7 +2913,7 @@ func (x *RecoverCluster) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecoverCluster.ProtoReflect.Descriptor instead.
 func (*RecoverCluster) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{33}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *RecoverCluster) GetNode() string {
@@ -2719,7 +2953,7 @@ type RefoundCluster struct {
 
 func (x *RefoundCluster) Reset() {
 	*x = RefoundCluster{}
-	mi := &file_clusterpb_command_proto_msgTypes[34]
+	mi := &file_clusterpb_command_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2731,7 +2965,7 @@ func (x *RefoundCluster) String() string {
 func (*RefoundCluster) ProtoMessage() {}
 
 func (x *RefoundCluster) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[34]
+	mi := &file_clusterpb_command_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2744,7 +2978,7 @@ func (x *RefoundCluster) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefoundCluster.ProtoReflect.Descriptor instead.
 func (*RefoundCluster) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{34}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *RefoundCluster) GetMember() *Member {
@@ -2792,7 +3026,7 @@ type CheckState struct {
 
 func (x *CheckState) Reset() {
 	*x = CheckState{}
-	mi := &file_clusterpb_command_proto_msgTypes[35]
+	mi := &file_clusterpb_command_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2804,7 +3038,7 @@ func (x *CheckState) String() string {
 func (*CheckState) ProtoMessage() {}
 
 func (x *CheckState) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[35]
+	mi := &file_clusterpb_command_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2817,7 +3051,7 @@ func (x *CheckState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckState.ProtoReflect.Descriptor instead.
 func (*CheckState) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{35}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{38}
 }
 
 // RaiseVersion makes the cluster speak a newer version: every member does.
@@ -2830,7 +3064,7 @@ type RaiseVersion struct {
 
 func (x *RaiseVersion) Reset() {
 	*x = RaiseVersion{}
-	mi := &file_clusterpb_command_proto_msgTypes[36]
+	mi := &file_clusterpb_command_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2842,7 +3076,7 @@ func (x *RaiseVersion) String() string {
 func (*RaiseVersion) ProtoMessage() {}
 
 func (x *RaiseVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[36]
+	mi := &file_clusterpb_command_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2855,7 +3089,7 @@ func (x *RaiseVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RaiseVersion.ProtoReflect.Descriptor instead.
 func (*RaiseVersion) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{36}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *RaiseVersion) GetVersion() uint32 {
@@ -2869,7 +3103,7 @@ var File_clusterpb_command_proto protoreflect.FileDescriptor
 
 const file_clusterpb_command_proto_rawDesc = "" +
 	"\n" +
-	"\x17clusterpb/command.proto\x12\x11muster.cluster.v1\x1a\x15clusterpb/state.proto\"\xa1\x13\n" +
+	"\x17clusterpb/command.proto\x12\x11muster.cluster.v1\x1a\x15clusterpb/state.proto\"\xe4\x14\n" +
 	"\aCommand\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\fR\trequestId\x12.\n" +
@@ -2917,7 +3151,11 @@ const file_clusterpb_command_proto_rawDesc = "" +
 	"\x0frefound_cluster\x189 \x01(\v2!.muster.cluster.v1.RefoundClusterH\x00R\x0erefoundCluster\x12@\n" +
 	"\vcheck_state\x18: \x01(\v2\x1d.muster.cluster.v1.CheckStateH\x00R\n" +
 	"checkState\x12F\n" +
-	"\rraise_version\x18; \x01(\v2\x1f.muster.cluster.v1.RaiseVersionH\x00R\fraiseVersionB\b\n" +
+	"\rraise_version\x18; \x01(\v2\x1f.muster.cluster.v1.RaiseVersionH\x00R\fraiseVersion\x12I\n" +
+	"\x0erebalance_ring\x18< \x01(\v2 .muster.cluster.v1.RebalanceRingH\x00R\rrebalanceRing\x12=\n" +
+	"\n" +
+	"begin_move\x18= \x01(\v2\x1c.muster.cluster.v1.BeginMoveH\x00R\tbeginMove\x127\n" +
+	"\bend_move\x18> \x01(\v2\x1a.muster.cluster.v1.EndMoveH\x00R\aendMoveB\b\n" +
 	"\x06changeB\x13\n" +
 	"\x11_expected_version\"\xd8\x02\n" +
 	"\vInitCluster\x12\x12\n" +
@@ -2998,7 +3236,19 @@ const file_clusterpb_command_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"R\n" +
 	"\tMoveSlots\x12\x12\n" +
 	"\x04ring\x18\x01 \x01(\x04R\x04ring\x121\n" +
-	"\x05steps\x18\x02 \x03(\v2\x1b.muster.cluster.v1.SlotStepR\x05steps\"f\n" +
+	"\x05steps\x18\x02 \x03(\v2\x1b.muster.cluster.v1.SlotStepR\x05steps\";\n" +
+	"\rRebalanceRing\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06cancel\x18\x02 \x01(\bR\x06cancel\"y\n" +
+	"\tBeginMove\x12\x12\n" +
+	"\x04ring\x18\x01 \x01(\x04R\x04ring\x122\n" +
+	"\x05cause\x18\x02 \x01(\x0e2\x1c.muster.cluster.v1.MoveCauseR\x05cause\x12\x14\n" +
+	"\x05nodes\x18\x03 \x03(\tR\x05nodes\x12\x0e\n" +
+	"\x02by\x18\x04 \x01(\tR\x02by\"O\n" +
+	"\aEndMove\x12\x12\n" +
+	"\x04ring\x18\x01 \x01(\x04R\x04ring\x12\x14\n" +
+	"\x05asked\x18\x02 \x01(\x04R\x05asked\x12\x1a\n" +
+	"\bfollowed\x18\x03 \x01(\x04R\bfollowed\"f\n" +
 	"\bSlotStep\x12\x12\n" +
 	"\x04slot\x18\x01 \x01(\rR\x04slot\x12\x1a\n" +
 	"\breplicas\x18\x02 \x03(\rR\breplicas\x12\x16\n" +
@@ -3089,7 +3339,7 @@ func file_clusterpb_command_proto_rawDescGZIP() []byte {
 	return file_clusterpb_command_proto_rawDescData
 }
 
-var file_clusterpb_command_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
+var file_clusterpb_command_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_clusterpb_command_proto_goTypes = []any{
 	(*Command)(nil),           // 0: muster.cluster.v1.Command
 	(*InitCluster)(nil),       // 1: muster.cluster.v1.InitCluster
@@ -3109,33 +3359,37 @@ var file_clusterpb_command_proto_goTypes = []any{
 	(*PutRing)(nil),           // 15: muster.cluster.v1.PutRing
 	(*DeleteRing)(nil),        // 16: muster.cluster.v1.DeleteRing
 	(*MoveSlots)(nil),         // 17: muster.cluster.v1.MoveSlots
-	(*SlotStep)(nil),          // 18: muster.cluster.v1.SlotStep
-	(*CloseEpochs)(nil),       // 19: muster.cluster.v1.CloseEpochs
-	(*CloseRoutes)(nil),       // 20: muster.cluster.v1.CloseRoutes
-	(*EpochKey)(nil),          // 21: muster.cluster.v1.EpochKey
-	(*Expire)(nil),            // 22: muster.cluster.v1.Expire
-	(*PutTenant)(nil),         // 23: muster.cluster.v1.PutTenant
-	(*DeleteTenant)(nil),      // 24: muster.cluster.v1.DeleteTenant
-	(*CreateTenantToken)(nil), // 25: muster.cluster.v1.CreateTenantToken
-	(*RevokeTenantToken)(nil), // 26: muster.cluster.v1.RevokeTenantToken
-	(*PutSettings)(nil),       // 27: muster.cluster.v1.PutSettings
-	(*SetCustodians)(nil),     // 28: muster.cluster.v1.SetCustodians
-	(*EmptyStore)(nil),        // 29: muster.cluster.v1.EmptyStore
-	(*RestoreState)(nil),      // 30: muster.cluster.v1.RestoreState
-	(*RestoredRing)(nil),      // 31: muster.cluster.v1.RestoredRing
-	(*RestoredTenant)(nil),    // 32: muster.cluster.v1.RestoredTenant
-	(*RecoverCluster)(nil),    // 33: muster.cluster.v1.RecoverCluster
-	(*RefoundCluster)(nil),    // 34: muster.cluster.v1.RefoundCluster
-	(*CheckState)(nil),        // 35: muster.cluster.v1.CheckState
-	(*RaiseVersion)(nil),      // 36: muster.cluster.v1.RaiseVersion
-	(*Member)(nil),            // 37: muster.cluster.v1.Member
-	(*Settings)(nil),          // 38: muster.cluster.v1.Settings
-	(*Token)(nil),             // 39: muster.cluster.v1.Token
-	(*IssuedCertificate)(nil), // 40: muster.cluster.v1.IssuedCertificate
-	(WriteQuorum)(0),          // 41: muster.cluster.v1.WriteQuorum
-	(TenantState)(0),          // 42: muster.cluster.v1.TenantState
-	(*TenantSpec)(nil),        // 43: muster.cluster.v1.TenantSpec
-	(*TenantToken)(nil),       // 44: muster.cluster.v1.TenantToken
+	(*RebalanceRing)(nil),     // 18: muster.cluster.v1.RebalanceRing
+	(*BeginMove)(nil),         // 19: muster.cluster.v1.BeginMove
+	(*EndMove)(nil),           // 20: muster.cluster.v1.EndMove
+	(*SlotStep)(nil),          // 21: muster.cluster.v1.SlotStep
+	(*CloseEpochs)(nil),       // 22: muster.cluster.v1.CloseEpochs
+	(*CloseRoutes)(nil),       // 23: muster.cluster.v1.CloseRoutes
+	(*EpochKey)(nil),          // 24: muster.cluster.v1.EpochKey
+	(*Expire)(nil),            // 25: muster.cluster.v1.Expire
+	(*PutTenant)(nil),         // 26: muster.cluster.v1.PutTenant
+	(*DeleteTenant)(nil),      // 27: muster.cluster.v1.DeleteTenant
+	(*CreateTenantToken)(nil), // 28: muster.cluster.v1.CreateTenantToken
+	(*RevokeTenantToken)(nil), // 29: muster.cluster.v1.RevokeTenantToken
+	(*PutSettings)(nil),       // 30: muster.cluster.v1.PutSettings
+	(*SetCustodians)(nil),     // 31: muster.cluster.v1.SetCustodians
+	(*EmptyStore)(nil),        // 32: muster.cluster.v1.EmptyStore
+	(*RestoreState)(nil),      // 33: muster.cluster.v1.RestoreState
+	(*RestoredRing)(nil),      // 34: muster.cluster.v1.RestoredRing
+	(*RestoredTenant)(nil),    // 35: muster.cluster.v1.RestoredTenant
+	(*RecoverCluster)(nil),    // 36: muster.cluster.v1.RecoverCluster
+	(*RefoundCluster)(nil),    // 37: muster.cluster.v1.RefoundCluster
+	(*CheckState)(nil),        // 38: muster.cluster.v1.CheckState
+	(*RaiseVersion)(nil),      // 39: muster.cluster.v1.RaiseVersion
+	(*Member)(nil),            // 40: muster.cluster.v1.Member
+	(*Settings)(nil),          // 41: muster.cluster.v1.Settings
+	(*Token)(nil),             // 42: muster.cluster.v1.Token
+	(*IssuedCertificate)(nil), // 43: muster.cluster.v1.IssuedCertificate
+	(WriteQuorum)(0),          // 44: muster.cluster.v1.WriteQuorum
+	(MoveCause)(0),            // 45: muster.cluster.v1.MoveCause
+	(TenantState)(0),          // 46: muster.cluster.v1.TenantState
+	(*TenantSpec)(nil),        // 47: muster.cluster.v1.TenantSpec
+	(*TenantToken)(nil),       // 48: muster.cluster.v1.TenantToken
 }
 var file_clusterpb_command_proto_depIdxs = []int32{
 	1,  // 0: muster.cluster.v1.Command.init:type_name -> muster.cluster.v1.InitCluster
@@ -3145,7 +3399,7 @@ var file_clusterpb_command_proto_depIdxs = []int32{
 	5,  // 4: muster.cluster.v1.Command.remove_member:type_name -> muster.cluster.v1.RemoveMember
 	6,  // 5: muster.cluster.v1.Command.drain_member:type_name -> muster.cluster.v1.DrainMember
 	7,  // 6: muster.cluster.v1.Command.begin_removal:type_name -> muster.cluster.v1.BeginRemoval
-	20, // 7: muster.cluster.v1.Command.close_routes:type_name -> muster.cluster.v1.CloseRoutes
+	23, // 7: muster.cluster.v1.Command.close_routes:type_name -> muster.cluster.v1.CloseRoutes
 	8,  // 8: muster.cluster.v1.Command.create_token:type_name -> muster.cluster.v1.CreateToken
 	9,  // 9: muster.cluster.v1.Command.bind_token:type_name -> muster.cluster.v1.BindToken
 	10, // 10: muster.cluster.v1.Command.revoke_token:type_name -> muster.cluster.v1.RevokeToken
@@ -3156,49 +3410,53 @@ var file_clusterpb_command_proto_depIdxs = []int32{
 	15, // 15: muster.cluster.v1.Command.put_ring:type_name -> muster.cluster.v1.PutRing
 	16, // 16: muster.cluster.v1.Command.delete_ring:type_name -> muster.cluster.v1.DeleteRing
 	17, // 17: muster.cluster.v1.Command.move_slots:type_name -> muster.cluster.v1.MoveSlots
-	19, // 18: muster.cluster.v1.Command.close_epochs:type_name -> muster.cluster.v1.CloseEpochs
-	22, // 19: muster.cluster.v1.Command.expire:type_name -> muster.cluster.v1.Expire
-	28, // 20: muster.cluster.v1.Command.set_custodians:type_name -> muster.cluster.v1.SetCustodians
-	29, // 21: muster.cluster.v1.Command.empty_store:type_name -> muster.cluster.v1.EmptyStore
-	23, // 22: muster.cluster.v1.Command.put_tenant:type_name -> muster.cluster.v1.PutTenant
-	24, // 23: muster.cluster.v1.Command.delete_tenant:type_name -> muster.cluster.v1.DeleteTenant
-	25, // 24: muster.cluster.v1.Command.create_tenant_token:type_name -> muster.cluster.v1.CreateTenantToken
-	26, // 25: muster.cluster.v1.Command.revoke_tenant_token:type_name -> muster.cluster.v1.RevokeTenantToken
-	27, // 26: muster.cluster.v1.Command.put_settings:type_name -> muster.cluster.v1.PutSettings
-	30, // 27: muster.cluster.v1.Command.restore_state:type_name -> muster.cluster.v1.RestoreState
-	33, // 28: muster.cluster.v1.Command.recover_cluster:type_name -> muster.cluster.v1.RecoverCluster
-	34, // 29: muster.cluster.v1.Command.refound_cluster:type_name -> muster.cluster.v1.RefoundCluster
-	35, // 30: muster.cluster.v1.Command.check_state:type_name -> muster.cluster.v1.CheckState
-	36, // 31: muster.cluster.v1.Command.raise_version:type_name -> muster.cluster.v1.RaiseVersion
-	37, // 32: muster.cluster.v1.InitCluster.member:type_name -> muster.cluster.v1.Member
-	38, // 33: muster.cluster.v1.InitCluster.settings:type_name -> muster.cluster.v1.Settings
-	39, // 34: muster.cluster.v1.InitCluster.tokens:type_name -> muster.cluster.v1.Token
-	37, // 35: muster.cluster.v1.AddMember.member:type_name -> muster.cluster.v1.Member
-	39, // 36: muster.cluster.v1.CreateToken.token:type_name -> muster.cluster.v1.Token
-	40, // 37: muster.cluster.v1.IssueCertificate.certificate:type_name -> muster.cluster.v1.IssuedCertificate
-	41, // 38: muster.cluster.v1.PutRing.write_quorum:type_name -> muster.cluster.v1.WriteQuorum
-	18, // 39: muster.cluster.v1.PutRing.placement:type_name -> muster.cluster.v1.SlotStep
-	18, // 40: muster.cluster.v1.MoveSlots.steps:type_name -> muster.cluster.v1.SlotStep
-	21, // 41: muster.cluster.v1.CloseEpochs.epochs:type_name -> muster.cluster.v1.EpochKey
-	42, // 42: muster.cluster.v1.PutTenant.state:type_name -> muster.cluster.v1.TenantState
-	43, // 43: muster.cluster.v1.PutTenant.spec:type_name -> muster.cluster.v1.TenantSpec
-	44, // 44: muster.cluster.v1.CreateTenantToken.token:type_name -> muster.cluster.v1.TenantToken
-	38, // 45: muster.cluster.v1.PutSettings.settings:type_name -> muster.cluster.v1.Settings
-	38, // 46: muster.cluster.v1.RestoreState.settings:type_name -> muster.cluster.v1.Settings
-	31, // 47: muster.cluster.v1.RestoreState.rings:type_name -> muster.cluster.v1.RestoredRing
-	32, // 48: muster.cluster.v1.RestoreState.tenants:type_name -> muster.cluster.v1.RestoredTenant
-	39, // 49: muster.cluster.v1.RestoreState.tokens:type_name -> muster.cluster.v1.Token
-	15, // 50: muster.cluster.v1.RestoredRing.ring:type_name -> muster.cluster.v1.PutRing
-	42, // 51: muster.cluster.v1.RestoredTenant.state:type_name -> muster.cluster.v1.TenantState
-	43, // 52: muster.cluster.v1.RestoredTenant.spec:type_name -> muster.cluster.v1.TenantSpec
-	44, // 53: muster.cluster.v1.RestoredTenant.tokens:type_name -> muster.cluster.v1.TenantToken
-	37, // 54: muster.cluster.v1.RefoundCluster.member:type_name -> muster.cluster.v1.Member
-	39, // 55: muster.cluster.v1.RefoundCluster.tokens:type_name -> muster.cluster.v1.Token
-	56, // [56:56] is the sub-list for method output_type
-	56, // [56:56] is the sub-list for method input_type
-	56, // [56:56] is the sub-list for extension type_name
-	56, // [56:56] is the sub-list for extension extendee
-	0,  // [0:56] is the sub-list for field type_name
+	22, // 18: muster.cluster.v1.Command.close_epochs:type_name -> muster.cluster.v1.CloseEpochs
+	25, // 19: muster.cluster.v1.Command.expire:type_name -> muster.cluster.v1.Expire
+	31, // 20: muster.cluster.v1.Command.set_custodians:type_name -> muster.cluster.v1.SetCustodians
+	32, // 21: muster.cluster.v1.Command.empty_store:type_name -> muster.cluster.v1.EmptyStore
+	26, // 22: muster.cluster.v1.Command.put_tenant:type_name -> muster.cluster.v1.PutTenant
+	27, // 23: muster.cluster.v1.Command.delete_tenant:type_name -> muster.cluster.v1.DeleteTenant
+	28, // 24: muster.cluster.v1.Command.create_tenant_token:type_name -> muster.cluster.v1.CreateTenantToken
+	29, // 25: muster.cluster.v1.Command.revoke_tenant_token:type_name -> muster.cluster.v1.RevokeTenantToken
+	30, // 26: muster.cluster.v1.Command.put_settings:type_name -> muster.cluster.v1.PutSettings
+	33, // 27: muster.cluster.v1.Command.restore_state:type_name -> muster.cluster.v1.RestoreState
+	36, // 28: muster.cluster.v1.Command.recover_cluster:type_name -> muster.cluster.v1.RecoverCluster
+	37, // 29: muster.cluster.v1.Command.refound_cluster:type_name -> muster.cluster.v1.RefoundCluster
+	38, // 30: muster.cluster.v1.Command.check_state:type_name -> muster.cluster.v1.CheckState
+	39, // 31: muster.cluster.v1.Command.raise_version:type_name -> muster.cluster.v1.RaiseVersion
+	18, // 32: muster.cluster.v1.Command.rebalance_ring:type_name -> muster.cluster.v1.RebalanceRing
+	19, // 33: muster.cluster.v1.Command.begin_move:type_name -> muster.cluster.v1.BeginMove
+	20, // 34: muster.cluster.v1.Command.end_move:type_name -> muster.cluster.v1.EndMove
+	40, // 35: muster.cluster.v1.InitCluster.member:type_name -> muster.cluster.v1.Member
+	41, // 36: muster.cluster.v1.InitCluster.settings:type_name -> muster.cluster.v1.Settings
+	42, // 37: muster.cluster.v1.InitCluster.tokens:type_name -> muster.cluster.v1.Token
+	40, // 38: muster.cluster.v1.AddMember.member:type_name -> muster.cluster.v1.Member
+	42, // 39: muster.cluster.v1.CreateToken.token:type_name -> muster.cluster.v1.Token
+	43, // 40: muster.cluster.v1.IssueCertificate.certificate:type_name -> muster.cluster.v1.IssuedCertificate
+	44, // 41: muster.cluster.v1.PutRing.write_quorum:type_name -> muster.cluster.v1.WriteQuorum
+	21, // 42: muster.cluster.v1.PutRing.placement:type_name -> muster.cluster.v1.SlotStep
+	21, // 43: muster.cluster.v1.MoveSlots.steps:type_name -> muster.cluster.v1.SlotStep
+	45, // 44: muster.cluster.v1.BeginMove.cause:type_name -> muster.cluster.v1.MoveCause
+	24, // 45: muster.cluster.v1.CloseEpochs.epochs:type_name -> muster.cluster.v1.EpochKey
+	46, // 46: muster.cluster.v1.PutTenant.state:type_name -> muster.cluster.v1.TenantState
+	47, // 47: muster.cluster.v1.PutTenant.spec:type_name -> muster.cluster.v1.TenantSpec
+	48, // 48: muster.cluster.v1.CreateTenantToken.token:type_name -> muster.cluster.v1.TenantToken
+	41, // 49: muster.cluster.v1.PutSettings.settings:type_name -> muster.cluster.v1.Settings
+	41, // 50: muster.cluster.v1.RestoreState.settings:type_name -> muster.cluster.v1.Settings
+	34, // 51: muster.cluster.v1.RestoreState.rings:type_name -> muster.cluster.v1.RestoredRing
+	35, // 52: muster.cluster.v1.RestoreState.tenants:type_name -> muster.cluster.v1.RestoredTenant
+	42, // 53: muster.cluster.v1.RestoreState.tokens:type_name -> muster.cluster.v1.Token
+	15, // 54: muster.cluster.v1.RestoredRing.ring:type_name -> muster.cluster.v1.PutRing
+	46, // 55: muster.cluster.v1.RestoredTenant.state:type_name -> muster.cluster.v1.TenantState
+	47, // 56: muster.cluster.v1.RestoredTenant.spec:type_name -> muster.cluster.v1.TenantSpec
+	48, // 57: muster.cluster.v1.RestoredTenant.tokens:type_name -> muster.cluster.v1.TenantToken
+	40, // 58: muster.cluster.v1.RefoundCluster.member:type_name -> muster.cluster.v1.Member
+	42, // 59: muster.cluster.v1.RefoundCluster.tokens:type_name -> muster.cluster.v1.Token
+	60, // [60:60] is the sub-list for method output_type
+	60, // [60:60] is the sub-list for method input_type
+	60, // [60:60] is the sub-list for extension type_name
+	60, // [60:60] is the sub-list for extension extendee
+	0,  // [0:60] is the sub-list for field type_name
 }
 
 func init() { file_clusterpb_command_proto_init() }
@@ -3240,16 +3498,19 @@ func file_clusterpb_command_proto_init() {
 		(*Command_RefoundCluster)(nil),
 		(*Command_CheckState)(nil),
 		(*Command_RaiseVersion)(nil),
+		(*Command_RebalanceRing)(nil),
+		(*Command_BeginMove)(nil),
+		(*Command_EndMove)(nil),
 	}
 	file_clusterpb_command_proto_msgTypes[4].OneofWrappers = []any{}
-	file_clusterpb_command_proto_msgTypes[22].OneofWrappers = []any{}
+	file_clusterpb_command_proto_msgTypes[25].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_clusterpb_command_proto_rawDesc), len(file_clusterpb_command_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   37,
+			NumMessages:   40,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -79,6 +79,62 @@ func (MemberState) EnumDescriptor() ([]byte, []int) {
 	return file_clusterpb_state_proto_rawDescGZIP(), []int{0}
 }
 
+type MoveCause int32
+
+const (
+	MoveCause_MOVE_CAUSE_UNSPECIFIED MoveCause = 0
+	MoveCause_MOVE_JOIN              MoveCause = 1
+	MoveCause_MOVE_REMOVAL           MoveCause = 2
+	MoveCause_MOVE_REBALANCE         MoveCause = 3
+	// Replicas or quorums are not those that the ring promises.
+	MoveCause_MOVE_REPAIR MoveCause = 4
+)
+
+// Enum value maps for MoveCause.
+var (
+	MoveCause_name = map[int32]string{
+		0: "MOVE_CAUSE_UNSPECIFIED",
+		1: "MOVE_JOIN",
+		2: "MOVE_REMOVAL",
+		3: "MOVE_REBALANCE",
+		4: "MOVE_REPAIR",
+	}
+	MoveCause_value = map[string]int32{
+		"MOVE_CAUSE_UNSPECIFIED": 0,
+		"MOVE_JOIN":              1,
+		"MOVE_REMOVAL":           2,
+		"MOVE_REBALANCE":         3,
+		"MOVE_REPAIR":            4,
+	}
+)
+
+func (x MoveCause) Enum() *MoveCause {
+	p := new(MoveCause)
+	*p = x
+	return p
+}
+
+func (x MoveCause) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (MoveCause) Descriptor() protoreflect.EnumDescriptor {
+	return file_clusterpb_state_proto_enumTypes[1].Descriptor()
+}
+
+func (MoveCause) Type() protoreflect.EnumType {
+	return &file_clusterpb_state_proto_enumTypes[1]
+}
+
+func (x MoveCause) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use MoveCause.Descriptor instead.
+func (MoveCause) EnumDescriptor() ([]byte, []int) {
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{1}
+}
+
 type WriteQuorum int32
 
 const (
@@ -112,11 +168,11 @@ func (x WriteQuorum) String() string {
 }
 
 func (WriteQuorum) Descriptor() protoreflect.EnumDescriptor {
-	return file_clusterpb_state_proto_enumTypes[1].Descriptor()
+	return file_clusterpb_state_proto_enumTypes[2].Descriptor()
 }
 
 func (WriteQuorum) Type() protoreflect.EnumType {
-	return &file_clusterpb_state_proto_enumTypes[1]
+	return &file_clusterpb_state_proto_enumTypes[2]
 }
 
 func (x WriteQuorum) Number() protoreflect.EnumNumber {
@@ -125,7 +181,7 @@ func (x WriteQuorum) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use WriteQuorum.Descriptor instead.
 func (WriteQuorum) EnumDescriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{1}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{2}
 }
 
 type TenantState int32
@@ -158,11 +214,11 @@ func (x TenantState) String() string {
 }
 
 func (TenantState) Descriptor() protoreflect.EnumDescriptor {
-	return file_clusterpb_state_proto_enumTypes[2].Descriptor()
+	return file_clusterpb_state_proto_enumTypes[3].Descriptor()
 }
 
 func (TenantState) Type() protoreflect.EnumType {
-	return &file_clusterpb_state_proto_enumTypes[2]
+	return &file_clusterpb_state_proto_enumTypes[3]
 }
 
 func (x TenantState) Number() protoreflect.EnumNumber {
@@ -171,7 +227,7 @@ func (x TenantState) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use TenantState.Descriptor instead.
 func (TenantState) EnumDescriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{2}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{3}
 }
 
 type TenantAuth int32
@@ -207,11 +263,11 @@ func (x TenantAuth) String() string {
 }
 
 func (TenantAuth) Descriptor() protoreflect.EnumDescriptor {
-	return file_clusterpb_state_proto_enumTypes[3].Descriptor()
+	return file_clusterpb_state_proto_enumTypes[4].Descriptor()
 }
 
 func (TenantAuth) Type() protoreflect.EnumType {
-	return &file_clusterpb_state_proto_enumTypes[3]
+	return &file_clusterpb_state_proto_enumTypes[4]
 }
 
 func (x TenantAuth) Number() protoreflect.EnumNumber {
@@ -220,7 +276,7 @@ func (x TenantAuth) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use TenantAuth.Descriptor instead.
 func (TenantAuth) EnumDescriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{3}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{4}
 }
 
 type TokenRole int32
@@ -262,11 +318,11 @@ func (x TokenRole) String() string {
 }
 
 func (TokenRole) Descriptor() protoreflect.EnumDescriptor {
-	return file_clusterpb_state_proto_enumTypes[4].Descriptor()
+	return file_clusterpb_state_proto_enumTypes[5].Descriptor()
 }
 
 func (TokenRole) Type() protoreflect.EnumType {
-	return &file_clusterpb_state_proto_enumTypes[4]
+	return &file_clusterpb_state_proto_enumTypes[5]
 }
 
 func (x TokenRole) Number() protoreflect.EnumNumber {
@@ -275,7 +331,7 @@ func (x TokenRole) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use TokenRole.Descriptor instead.
 func (TokenRole) EnumDescriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{4}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{5}
 }
 
 // Member is a node of the cluster: a name with an incarnation.
@@ -812,6 +868,12 @@ type Ring struct {
 	// Revision at which it was deleted; its epochs stay until they expire.
 	Deleted       uint64 `protobuf:"varint,9,opt,name=deleted,proto3" json:"deleted,omitempty"`
 	DeletedTimeMs int64  `protobuf:"varint,10,opt,name=deleted_time_ms,json=deletedTimeMs,proto3" json:"deleted_time_ms,omitempty"`
+	// Its slots on their way, or where they were left; absent: they are where they
+	// should be, as far as anybody has asked.
+	Move *Move `protobuf:"bytes,55,opt,name=move,proto3" json:"move,omitempty"`
+	// The slots have followed all joinings and removals up to this revision, or
+	// were told not to.
+	Followed uint64 `protobuf:"varint,56,opt,name=followed,proto3" json:"followed,omitempty"`
 	// When and by whom it was last changed (Unix milliseconds), for people.
 	ChangedMs     int64  `protobuf:"varint,45,opt,name=changed_ms,json=changedMs,proto3" json:"changed_ms,omitempty"`
 	ChangedBy     string `protobuf:"bytes,46,opt,name=changed_by,json=changedBy,proto3" json:"changed_by,omitempty"`
@@ -921,6 +983,20 @@ func (x *Ring) GetDeletedTimeMs() int64 {
 	return 0
 }
 
+func (x *Ring) GetMove() *Move {
+	if x != nil {
+		return x.Move
+	}
+	return nil
+}
+
+func (x *Ring) GetFollowed() uint64 {
+	if x != nil {
+		return x.Followed
+	}
+	return 0
+}
+
 func (x *Ring) GetChangedMs() int64 {
 	if x != nil {
 		return x.ChangedMs
@@ -949,6 +1025,130 @@ func (x *Ring) GetCreatedBy() string {
 	return ""
 }
 
+// Move is slots on their way to where the planner wants them. Where that is
+// follows from the state, and so does what is left: any leader goes on with it.
+type Move struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Revision and time at which it began.
+	Since   uint64 `protobuf:"varint,1,opt,name=since,proto3" json:"since,omitempty"`
+	SinceMs int64  `protobuf:"varint,2,opt,name=since_ms,json=sinceMs,proto3" json:"since_ms,omitempty"`
+	// Who wanted it; empty: it began by itself.
+	By    string    `protobuf:"bytes,3,opt,name=by,proto3" json:"by,omitempty"`
+	Cause MoveCause `protobuf:"varint,4,opt,name=cause,proto3,enum=muster.cluster.v1.MoveCause" json:"cause,omitempty"`
+	// Those that joined or leave.
+	Nodes []string `protobuf:"bytes,5,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	// Steps made so far: one replica of one slot each.
+	Moved uint64 `protobuf:"varint,6,opt,name=moved,proto3" json:"moved,omitempty"`
+	// Revision at which it was asked for last.
+	Asked uint64 `protobuf:"varint,7,opt,name=asked,proto3" json:"asked,omitempty"`
+	// Revision and time at which it was cancelled, and by whom. 0: it goes on.
+	Cancelled     uint64 `protobuf:"varint,8,opt,name=cancelled,proto3" json:"cancelled,omitempty"`
+	CancelledMs   int64  `protobuf:"varint,9,opt,name=cancelled_ms,json=cancelledMs,proto3" json:"cancelled_ms,omitempty"`
+	CancelledBy   string `protobuf:"bytes,10,opt,name=cancelled_by,json=cancelledBy,proto3" json:"cancelled_by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Move) Reset() {
+	*x = Move{}
+	mi := &file_clusterpb_state_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Move) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Move) ProtoMessage() {}
+
+func (x *Move) ProtoReflect() protoreflect.Message {
+	mi := &file_clusterpb_state_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Move.ProtoReflect.Descriptor instead.
+func (*Move) Descriptor() ([]byte, []int) {
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Move) GetSince() uint64 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
+}
+
+func (x *Move) GetSinceMs() int64 {
+	if x != nil {
+		return x.SinceMs
+	}
+	return 0
+}
+
+func (x *Move) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *Move) GetCause() MoveCause {
+	if x != nil {
+		return x.Cause
+	}
+	return MoveCause_MOVE_CAUSE_UNSPECIFIED
+}
+
+func (x *Move) GetNodes() []string {
+	if x != nil {
+		return x.Nodes
+	}
+	return nil
+}
+
+func (x *Move) GetMoved() uint64 {
+	if x != nil {
+		return x.Moved
+	}
+	return 0
+}
+
+func (x *Move) GetAsked() uint64 {
+	if x != nil {
+		return x.Asked
+	}
+	return 0
+}
+
+func (x *Move) GetCancelled() uint64 {
+	if x != nil {
+		return x.Cancelled
+	}
+	return 0
+}
+
+func (x *Move) GetCancelledMs() int64 {
+	if x != nil {
+		return x.CancelledMs
+	}
+	return 0
+}
+
+func (x *Move) GetCancelledBy() string {
+	if x != nil {
+		return x.CancelledBy
+	}
+	return ""
+}
+
 // Table is a ring's slot table with its recent past, in columns: slot i has
 // replicas[i*width:(i+1)*width], where 0 is no store.
 type Table struct {
@@ -966,7 +1166,7 @@ type Table struct {
 
 func (x *Table) Reset() {
 	*x = Table{}
-	mi := &file_clusterpb_state_proto_msgTypes[5]
+	mi := &file_clusterpb_state_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -978,7 +1178,7 @@ func (x *Table) String() string {
 func (*Table) ProtoMessage() {}
 
 func (x *Table) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[5]
+	mi := &file_clusterpb_state_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -991,7 +1191,7 @@ func (x *Table) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Table.ProtoReflect.Descriptor instead.
 func (*Table) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{5}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Table) GetSlots() uint32 {
@@ -1063,7 +1263,7 @@ type Epoch struct {
 
 func (x *Epoch) Reset() {
 	*x = Epoch{}
-	mi := &file_clusterpb_state_proto_msgTypes[6]
+	mi := &file_clusterpb_state_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1075,7 +1275,7 @@ func (x *Epoch) String() string {
 func (*Epoch) ProtoMessage() {}
 
 func (x *Epoch) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[6]
+	mi := &file_clusterpb_state_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1088,7 +1288,7 @@ func (x *Epoch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Epoch.ProtoReflect.Descriptor instead.
 func (*Epoch) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{6}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Epoch) GetSlot() uint32 {
@@ -1178,7 +1378,7 @@ type Tenant struct {
 
 func (x *Tenant) Reset() {
 	*x = Tenant{}
-	mi := &file_clusterpb_state_proto_msgTypes[7]
+	mi := &file_clusterpb_state_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1190,7 +1390,7 @@ func (x *Tenant) String() string {
 func (*Tenant) ProtoMessage() {}
 
 func (x *Tenant) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[7]
+	mi := &file_clusterpb_state_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1203,7 +1403,7 @@ func (x *Tenant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tenant.ProtoReflect.Descriptor instead.
 func (*Tenant) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{7}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Tenant) GetId() string {
@@ -1302,7 +1502,7 @@ type TenantSpec struct {
 
 func (x *TenantSpec) Reset() {
 	*x = TenantSpec{}
-	mi := &file_clusterpb_state_proto_msgTypes[8]
+	mi := &file_clusterpb_state_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1314,7 +1514,7 @@ func (x *TenantSpec) String() string {
 func (*TenantSpec) ProtoMessage() {}
 
 func (x *TenantSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[8]
+	mi := &file_clusterpb_state_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1327,7 +1527,7 @@ func (x *TenantSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TenantSpec.ProtoReflect.Descriptor instead.
 func (*TenantSpec) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{8}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *TenantSpec) GetRetentionMs() int64 {
@@ -1378,7 +1578,7 @@ type Limits struct {
 
 func (x *Limits) Reset() {
 	*x = Limits{}
-	mi := &file_clusterpb_state_proto_msgTypes[9]
+	mi := &file_clusterpb_state_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1390,7 +1590,7 @@ func (x *Limits) String() string {
 func (*Limits) ProtoMessage() {}
 
 func (x *Limits) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[9]
+	mi := &file_clusterpb_state_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1403,7 +1603,7 @@ func (x *Limits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Limits.ProtoReflect.Descriptor instead.
 func (*Limits) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{9}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Limits) GetActiveSeries() int64 {
@@ -1502,7 +1702,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_clusterpb_state_proto_msgTypes[10]
+	mi := &file_clusterpb_state_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1514,7 +1714,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[10]
+	mi := &file_clusterpb_state_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1527,7 +1727,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{10}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Route) GetRing() uint64 {
@@ -1594,7 +1794,7 @@ type TenantToken struct {
 
 func (x *TenantToken) Reset() {
 	*x = TenantToken{}
-	mi := &file_clusterpb_state_proto_msgTypes[11]
+	mi := &file_clusterpb_state_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1606,7 +1806,7 @@ func (x *TenantToken) String() string {
 func (*TenantToken) ProtoMessage() {}
 
 func (x *TenantToken) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[11]
+	mi := &file_clusterpb_state_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1619,7 +1819,7 @@ func (x *TenantToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TenantToken.ProtoReflect.Descriptor instead.
 func (*TenantToken) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{11}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *TenantToken) GetId() string {
@@ -1672,7 +1872,7 @@ type Tombstone struct {
 
 func (x *Tombstone) Reset() {
 	*x = Tombstone{}
-	mi := &file_clusterpb_state_proto_msgTypes[12]
+	mi := &file_clusterpb_state_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1684,7 +1884,7 @@ func (x *Tombstone) String() string {
 func (*Tombstone) ProtoMessage() {}
 
 func (x *Tombstone) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[12]
+	mi := &file_clusterpb_state_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1697,7 +1897,7 @@ func (x *Tombstone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tombstone.ProtoReflect.Descriptor instead.
 func (*Tombstone) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{12}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Tombstone) GetTenant() string {
@@ -1759,7 +1959,7 @@ type Settings struct {
 
 func (x *Settings) Reset() {
 	*x = Settings{}
-	mi := &file_clusterpb_state_proto_msgTypes[13]
+	mi := &file_clusterpb_state_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1771,7 +1971,7 @@ func (x *Settings) String() string {
 func (*Settings) ProtoMessage() {}
 
 func (x *Settings) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[13]
+	mi := &file_clusterpb_state_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1784,7 +1984,7 @@ func (x *Settings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Settings.ProtoReflect.Descriptor instead.
 func (*Settings) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{13}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Settings) GetDefaultTenant() string {
@@ -1913,7 +2113,7 @@ type Token struct {
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_clusterpb_state_proto_msgTypes[14]
+	mi := &file_clusterpb_state_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1925,7 +2125,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[14]
+	mi := &file_clusterpb_state_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1938,7 +2138,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{14}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Token) GetId() string {
@@ -2023,7 +2223,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_clusterpb_state_proto_msgTypes[15]
+	mi := &file_clusterpb_state_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2035,7 +2235,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[15]
+	mi := &file_clusterpb_state_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2048,7 +2248,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{15}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Event) GetRevision() uint64 {
@@ -2119,7 +2319,7 @@ type FieldChange struct {
 
 func (x *FieldChange) Reset() {
 	*x = FieldChange{}
-	mi := &file_clusterpb_state_proto_msgTypes[16]
+	mi := &file_clusterpb_state_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2131,7 +2331,7 @@ func (x *FieldChange) String() string {
 func (*FieldChange) ProtoMessage() {}
 
 func (x *FieldChange) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[16]
+	mi := &file_clusterpb_state_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2144,7 +2344,7 @@ func (x *FieldChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FieldChange.ProtoReflect.Descriptor instead.
 func (*FieldChange) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{16}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *FieldChange) GetField() string {
@@ -2188,7 +2388,7 @@ type Request struct {
 
 func (x *Request) Reset() {
 	*x = Request{}
-	mi := &file_clusterpb_state_proto_msgTypes[17]
+	mi := &file_clusterpb_state_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2200,7 +2400,7 @@ func (x *Request) String() string {
 func (*Request) ProtoMessage() {}
 
 func (x *Request) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[17]
+	mi := &file_clusterpb_state_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2213,7 +2413,7 @@ func (x *Request) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Request.ProtoReflect.Descriptor instead.
 func (*Request) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{17}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Request) GetId() []byte {
@@ -2301,7 +2501,7 @@ type Cluster struct {
 
 func (x *Cluster) Reset() {
 	*x = Cluster{}
-	mi := &file_clusterpb_state_proto_msgTypes[18]
+	mi := &file_clusterpb_state_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2313,7 +2513,7 @@ func (x *Cluster) String() string {
 func (*Cluster) ProtoMessage() {}
 
 func (x *Cluster) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[18]
+	mi := &file_clusterpb_state_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2326,7 +2526,7 @@ func (x *Cluster) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cluster.ProtoReflect.Descriptor instead.
 func (*Cluster) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{18}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Cluster) GetName() string {
@@ -2419,7 +2619,7 @@ type LostHistory struct {
 
 func (x *LostHistory) Reset() {
 	*x = LostHistory{}
-	mi := &file_clusterpb_state_proto_msgTypes[19]
+	mi := &file_clusterpb_state_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2431,7 +2631,7 @@ func (x *LostHistory) String() string {
 func (*LostHistory) ProtoMessage() {}
 
 func (x *LostHistory) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[19]
+	mi := &file_clusterpb_state_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2444,7 +2644,7 @@ func (x *LostHistory) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LostHistory.ProtoReflect.Descriptor instead.
 func (*LostHistory) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{19}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *LostHistory) GetAfter() uint64 {
@@ -2482,7 +2682,7 @@ type CARotation struct {
 
 func (x *CARotation) Reset() {
 	*x = CARotation{}
-	mi := &file_clusterpb_state_proto_msgTypes[20]
+	mi := &file_clusterpb_state_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2494,7 +2694,7 @@ func (x *CARotation) String() string {
 func (*CARotation) ProtoMessage() {}
 
 func (x *CARotation) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[20]
+	mi := &file_clusterpb_state_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2507,7 +2707,7 @@ func (x *CARotation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CARotation.ProtoReflect.Descriptor instead.
 func (*CARotation) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{20}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *CARotation) GetRevision() uint64 {
@@ -2555,7 +2755,7 @@ type IssuedCertificate struct {
 
 func (x *IssuedCertificate) Reset() {
 	*x = IssuedCertificate{}
-	mi := &file_clusterpb_state_proto_msgTypes[21]
+	mi := &file_clusterpb_state_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2567,7 +2767,7 @@ func (x *IssuedCertificate) String() string {
 func (*IssuedCertificate) ProtoMessage() {}
 
 func (x *IssuedCertificate) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[21]
+	mi := &file_clusterpb_state_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2580,7 +2780,7 @@ func (x *IssuedCertificate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IssuedCertificate.ProtoReflect.Descriptor instead.
 func (*IssuedCertificate) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{21}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *IssuedCertificate) GetSerial() string {
@@ -2672,7 +2872,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_clusterpb_state_proto_msgTypes[22]
+	mi := &file_clusterpb_state_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2684,7 +2884,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[22]
+	mi := &file_clusterpb_state_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2697,7 +2897,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{22}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Record) GetOf() isRecord_Of {
@@ -2917,7 +3117,7 @@ type SnapshotHeader struct {
 
 func (x *SnapshotHeader) Reset() {
 	*x = SnapshotHeader{}
-	mi := &file_clusterpb_state_proto_msgTypes[23]
+	mi := &file_clusterpb_state_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2929,7 +3129,7 @@ func (x *SnapshotHeader) String() string {
 func (*SnapshotHeader) ProtoMessage() {}
 
 func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[23]
+	mi := &file_clusterpb_state_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2942,7 +3142,7 @@ func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
 func (*SnapshotHeader) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{23}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *SnapshotHeader) GetFormat() uint32 {
@@ -2970,7 +3170,7 @@ type SnapshotFooter struct {
 
 func (x *SnapshotFooter) Reset() {
 	*x = SnapshotFooter{}
-	mi := &file_clusterpb_state_proto_msgTypes[24]
+	mi := &file_clusterpb_state_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2982,7 +3182,7 @@ func (x *SnapshotFooter) String() string {
 func (*SnapshotFooter) ProtoMessage() {}
 
 func (x *SnapshotFooter) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[24]
+	mi := &file_clusterpb_state_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2995,7 +3195,7 @@ func (x *SnapshotFooter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotFooter.ProtoReflect.Descriptor instead.
 func (*SnapshotFooter) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{24}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *SnapshotFooter) GetRecords() uint64 {
@@ -3070,7 +3270,7 @@ const file_clusterpb_state_proto_rawDesc = "" +
 	"lost_actor\x18\x1e \x01(\tR\tlostActor\x12\x1f\n" +
 	"\vreplaced_by\x18\x1f \x01(\rR\n" +
 	"replacedBy\x12\x18\n" +
-	"\aawaited\x18# \x01(\x04R\aawaited\"\xd4\x03\n" +
+	"\aawaited\x18# \x01(\x04R\aawaited\"\x9d\x04\n" +
 	"\x04Ring\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\x04R\x02id\x12\x18\n" +
@@ -3082,7 +3282,9 @@ const file_clusterpb_state_proto_rawDesc = "" +
 	"\x05table\x18\b \x01(\v2\x18.muster.cluster.v1.TableR\x05table\x12\x18\n" +
 	"\adeleted\x18\t \x01(\x04R\adeleted\x12&\n" +
 	"\x0fdeleted_time_ms\x18\n" +
-	" \x01(\x03R\rdeletedTimeMs\x12\x1d\n" +
+	" \x01(\x03R\rdeletedTimeMs\x12+\n" +
+	"\x04move\x187 \x01(\v2\x17.muster.cluster.v1.MoveR\x04move\x12\x1a\n" +
+	"\bfollowed\x188 \x01(\x04R\bfollowed\x12\x1d\n" +
 	"\n" +
 	"changed_ms\x18- \x01(\x03R\tchangedMs\x12\x1d\n" +
 	"\n" +
@@ -3090,7 +3292,19 @@ const file_clusterpb_state_proto_rawDesc = "" +
 	"\n" +
 	"created_ms\x18/ \x01(\x03R\tcreatedMs\x12\x1d\n" +
 	"\n" +
-	"created_by\x180 \x01(\tR\tcreatedBy\"\xcc\x01\n" +
+	"created_by\x180 \x01(\tR\tcreatedBy\"\xa1\x02\n" +
+	"\x04Move\x12\x14\n" +
+	"\x05since\x18\x01 \x01(\x04R\x05since\x12\x19\n" +
+	"\bsince_ms\x18\x02 \x01(\x03R\asinceMs\x12\x0e\n" +
+	"\x02by\x18\x03 \x01(\tR\x02by\x122\n" +
+	"\x05cause\x18\x04 \x01(\x0e2\x1c.muster.cluster.v1.MoveCauseR\x05cause\x12\x14\n" +
+	"\x05nodes\x18\x05 \x03(\tR\x05nodes\x12\x14\n" +
+	"\x05moved\x18\x06 \x01(\x04R\x05moved\x12\x14\n" +
+	"\x05asked\x18\a \x01(\x04R\x05asked\x12\x1c\n" +
+	"\tcancelled\x18\b \x01(\x04R\tcancelled\x12!\n" +
+	"\fcancelled_ms\x18\t \x01(\x03R\vcancelledMs\x12!\n" +
+	"\fcancelled_by\x18\n" +
+	" \x01(\tR\vcancelledBy\"\xcc\x01\n" +
 	"\x05Table\x12\x14\n" +
 	"\x05slots\x18\x01 \x01(\rR\x05slots\x12\x14\n" +
 	"\x05width\x18\x02 \x01(\rR\x05width\x12\x1a\n" +
@@ -3307,7 +3521,13 @@ const file_clusterpb_state_proto_rawDesc = "" +
 	"\n" +
 	"\x06ACTIVE\x10\x02\x12\f\n" +
 	"\bDRAINING\x10\x03\x12\f\n" +
-	"\bREMOVING\x10\x04*-\n" +
+	"\bREMOVING\x10\x04*m\n" +
+	"\tMoveCause\x12\x1a\n" +
+	"\x16MOVE_CAUSE_UNSPECIFIED\x10\x00\x12\r\n" +
+	"\tMOVE_JOIN\x10\x01\x12\x10\n" +
+	"\fMOVE_REMOVAL\x10\x02\x12\x12\n" +
+	"\x0eMOVE_REBALANCE\x10\x03\x12\x0f\n" +
+	"\vMOVE_REPAIR\x10\x04*-\n" +
 	"\vWriteQuorum\x12\f\n" +
 	"\bMAJORITY\x10\x00\x12\a\n" +
 	"\x03ONE\x10\x01\x12\a\n" +
@@ -3341,77 +3561,81 @@ func file_clusterpb_state_proto_rawDescGZIP() []byte {
 	return file_clusterpb_state_proto_rawDescData
 }
 
-var file_clusterpb_state_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_clusterpb_state_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_clusterpb_state_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
+var file_clusterpb_state_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_clusterpb_state_proto_goTypes = []any{
 	(MemberState)(0),          // 0: muster.cluster.v1.MemberState
-	(WriteQuorum)(0),          // 1: muster.cluster.v1.WriteQuorum
-	(TenantState)(0),          // 2: muster.cluster.v1.TenantState
-	(TenantAuth)(0),           // 3: muster.cluster.v1.TenantAuth
-	(TokenRole)(0),            // 4: muster.cluster.v1.TokenRole
-	(*Member)(nil),            // 5: muster.cluster.v1.Member
-	(*Departure)(nil),         // 6: muster.cluster.v1.Departure
-	(*RemovedMember)(nil),     // 7: muster.cluster.v1.RemovedMember
-	(*Store)(nil),             // 8: muster.cluster.v1.Store
-	(*Ring)(nil),              // 9: muster.cluster.v1.Ring
-	(*Table)(nil),             // 10: muster.cluster.v1.Table
-	(*Epoch)(nil),             // 11: muster.cluster.v1.Epoch
-	(*Tenant)(nil),            // 12: muster.cluster.v1.Tenant
-	(*TenantSpec)(nil),        // 13: muster.cluster.v1.TenantSpec
-	(*Limits)(nil),            // 14: muster.cluster.v1.Limits
-	(*Route)(nil),             // 15: muster.cluster.v1.Route
-	(*TenantToken)(nil),       // 16: muster.cluster.v1.TenantToken
-	(*Tombstone)(nil),         // 17: muster.cluster.v1.Tombstone
-	(*Settings)(nil),          // 18: muster.cluster.v1.Settings
-	(*Token)(nil),             // 19: muster.cluster.v1.Token
-	(*Event)(nil),             // 20: muster.cluster.v1.Event
-	(*FieldChange)(nil),       // 21: muster.cluster.v1.FieldChange
-	(*Request)(nil),           // 22: muster.cluster.v1.Request
-	(*Cluster)(nil),           // 23: muster.cluster.v1.Cluster
-	(*LostHistory)(nil),       // 24: muster.cluster.v1.LostHistory
-	(*CARotation)(nil),        // 25: muster.cluster.v1.CARotation
-	(*IssuedCertificate)(nil), // 26: muster.cluster.v1.IssuedCertificate
-	(*Record)(nil),            // 27: muster.cluster.v1.Record
-	(*SnapshotHeader)(nil),    // 28: muster.cluster.v1.SnapshotHeader
-	(*SnapshotFooter)(nil),    // 29: muster.cluster.v1.SnapshotFooter
+	(MoveCause)(0),            // 1: muster.cluster.v1.MoveCause
+	(WriteQuorum)(0),          // 2: muster.cluster.v1.WriteQuorum
+	(TenantState)(0),          // 3: muster.cluster.v1.TenantState
+	(TenantAuth)(0),           // 4: muster.cluster.v1.TenantAuth
+	(TokenRole)(0),            // 5: muster.cluster.v1.TokenRole
+	(*Member)(nil),            // 6: muster.cluster.v1.Member
+	(*Departure)(nil),         // 7: muster.cluster.v1.Departure
+	(*RemovedMember)(nil),     // 8: muster.cluster.v1.RemovedMember
+	(*Store)(nil),             // 9: muster.cluster.v1.Store
+	(*Ring)(nil),              // 10: muster.cluster.v1.Ring
+	(*Move)(nil),              // 11: muster.cluster.v1.Move
+	(*Table)(nil),             // 12: muster.cluster.v1.Table
+	(*Epoch)(nil),             // 13: muster.cluster.v1.Epoch
+	(*Tenant)(nil),            // 14: muster.cluster.v1.Tenant
+	(*TenantSpec)(nil),        // 15: muster.cluster.v1.TenantSpec
+	(*Limits)(nil),            // 16: muster.cluster.v1.Limits
+	(*Route)(nil),             // 17: muster.cluster.v1.Route
+	(*TenantToken)(nil),       // 18: muster.cluster.v1.TenantToken
+	(*Tombstone)(nil),         // 19: muster.cluster.v1.Tombstone
+	(*Settings)(nil),          // 20: muster.cluster.v1.Settings
+	(*Token)(nil),             // 21: muster.cluster.v1.Token
+	(*Event)(nil),             // 22: muster.cluster.v1.Event
+	(*FieldChange)(nil),       // 23: muster.cluster.v1.FieldChange
+	(*Request)(nil),           // 24: muster.cluster.v1.Request
+	(*Cluster)(nil),           // 25: muster.cluster.v1.Cluster
+	(*LostHistory)(nil),       // 26: muster.cluster.v1.LostHistory
+	(*CARotation)(nil),        // 27: muster.cluster.v1.CARotation
+	(*IssuedCertificate)(nil), // 28: muster.cluster.v1.IssuedCertificate
+	(*Record)(nil),            // 29: muster.cluster.v1.Record
+	(*SnapshotHeader)(nil),    // 30: muster.cluster.v1.SnapshotHeader
+	(*SnapshotFooter)(nil),    // 31: muster.cluster.v1.SnapshotFooter
 }
 var file_clusterpb_state_proto_depIdxs = []int32{
 	0,  // 0: muster.cluster.v1.Member.state:type_name -> muster.cluster.v1.MemberState
-	6,  // 1: muster.cluster.v1.Member.departure:type_name -> muster.cluster.v1.Departure
-	1,  // 2: muster.cluster.v1.Ring.write_quorum:type_name -> muster.cluster.v1.WriteQuorum
-	10, // 3: muster.cluster.v1.Ring.table:type_name -> muster.cluster.v1.Table
-	11, // 4: muster.cluster.v1.Table.past:type_name -> muster.cluster.v1.Epoch
-	2,  // 5: muster.cluster.v1.Tenant.state:type_name -> muster.cluster.v1.TenantState
-	13, // 6: muster.cluster.v1.Tenant.spec:type_name -> muster.cluster.v1.TenantSpec
-	15, // 7: muster.cluster.v1.Tenant.route:type_name -> muster.cluster.v1.Route
-	15, // 8: muster.cluster.v1.Tenant.past_routes:type_name -> muster.cluster.v1.Route
-	16, // 9: muster.cluster.v1.Tenant.tokens:type_name -> muster.cluster.v1.TenantToken
-	14, // 10: muster.cluster.v1.TenantSpec.limits:type_name -> muster.cluster.v1.Limits
-	3,  // 11: muster.cluster.v1.Settings.tenant_auth:type_name -> muster.cluster.v1.TenantAuth
-	13, // 12: muster.cluster.v1.Settings.tenant_defaults:type_name -> muster.cluster.v1.TenantSpec
-	4,  // 13: muster.cluster.v1.Token.role:type_name -> muster.cluster.v1.TokenRole
-	21, // 14: muster.cluster.v1.Event.changes:type_name -> muster.cluster.v1.FieldChange
-	24, // 15: muster.cluster.v1.Cluster.lost_history:type_name -> muster.cluster.v1.LostHistory
-	25, // 16: muster.cluster.v1.Cluster.ca_rotation:type_name -> muster.cluster.v1.CARotation
-	26, // 17: muster.cluster.v1.Cluster.issued:type_name -> muster.cluster.v1.IssuedCertificate
-	28, // 18: muster.cluster.v1.Record.header:type_name -> muster.cluster.v1.SnapshotHeader
-	23, // 19: muster.cluster.v1.Record.cluster:type_name -> muster.cluster.v1.Cluster
-	18, // 20: muster.cluster.v1.Record.settings:type_name -> muster.cluster.v1.Settings
-	5,  // 21: muster.cluster.v1.Record.member:type_name -> muster.cluster.v1.Member
-	7,  // 22: muster.cluster.v1.Record.removed:type_name -> muster.cluster.v1.RemovedMember
-	8,  // 23: muster.cluster.v1.Record.store:type_name -> muster.cluster.v1.Store
-	9,  // 24: muster.cluster.v1.Record.ring:type_name -> muster.cluster.v1.Ring
-	12, // 25: muster.cluster.v1.Record.tenant:type_name -> muster.cluster.v1.Tenant
-	17, // 26: muster.cluster.v1.Record.tombstone:type_name -> muster.cluster.v1.Tombstone
-	19, // 27: muster.cluster.v1.Record.token:type_name -> muster.cluster.v1.Token
-	20, // 28: muster.cluster.v1.Record.event:type_name -> muster.cluster.v1.Event
-	22, // 29: muster.cluster.v1.Record.request:type_name -> muster.cluster.v1.Request
-	29, // 30: muster.cluster.v1.Record.footer:type_name -> muster.cluster.v1.SnapshotFooter
-	31, // [31:31] is the sub-list for method output_type
-	31, // [31:31] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	7,  // 1: muster.cluster.v1.Member.departure:type_name -> muster.cluster.v1.Departure
+	2,  // 2: muster.cluster.v1.Ring.write_quorum:type_name -> muster.cluster.v1.WriteQuorum
+	12, // 3: muster.cluster.v1.Ring.table:type_name -> muster.cluster.v1.Table
+	11, // 4: muster.cluster.v1.Ring.move:type_name -> muster.cluster.v1.Move
+	1,  // 5: muster.cluster.v1.Move.cause:type_name -> muster.cluster.v1.MoveCause
+	13, // 6: muster.cluster.v1.Table.past:type_name -> muster.cluster.v1.Epoch
+	3,  // 7: muster.cluster.v1.Tenant.state:type_name -> muster.cluster.v1.TenantState
+	15, // 8: muster.cluster.v1.Tenant.spec:type_name -> muster.cluster.v1.TenantSpec
+	17, // 9: muster.cluster.v1.Tenant.route:type_name -> muster.cluster.v1.Route
+	17, // 10: muster.cluster.v1.Tenant.past_routes:type_name -> muster.cluster.v1.Route
+	18, // 11: muster.cluster.v1.Tenant.tokens:type_name -> muster.cluster.v1.TenantToken
+	16, // 12: muster.cluster.v1.TenantSpec.limits:type_name -> muster.cluster.v1.Limits
+	4,  // 13: muster.cluster.v1.Settings.tenant_auth:type_name -> muster.cluster.v1.TenantAuth
+	15, // 14: muster.cluster.v1.Settings.tenant_defaults:type_name -> muster.cluster.v1.TenantSpec
+	5,  // 15: muster.cluster.v1.Token.role:type_name -> muster.cluster.v1.TokenRole
+	23, // 16: muster.cluster.v1.Event.changes:type_name -> muster.cluster.v1.FieldChange
+	26, // 17: muster.cluster.v1.Cluster.lost_history:type_name -> muster.cluster.v1.LostHistory
+	27, // 18: muster.cluster.v1.Cluster.ca_rotation:type_name -> muster.cluster.v1.CARotation
+	28, // 19: muster.cluster.v1.Cluster.issued:type_name -> muster.cluster.v1.IssuedCertificate
+	30, // 20: muster.cluster.v1.Record.header:type_name -> muster.cluster.v1.SnapshotHeader
+	25, // 21: muster.cluster.v1.Record.cluster:type_name -> muster.cluster.v1.Cluster
+	20, // 22: muster.cluster.v1.Record.settings:type_name -> muster.cluster.v1.Settings
+	6,  // 23: muster.cluster.v1.Record.member:type_name -> muster.cluster.v1.Member
+	8,  // 24: muster.cluster.v1.Record.removed:type_name -> muster.cluster.v1.RemovedMember
+	9,  // 25: muster.cluster.v1.Record.store:type_name -> muster.cluster.v1.Store
+	10, // 26: muster.cluster.v1.Record.ring:type_name -> muster.cluster.v1.Ring
+	14, // 27: muster.cluster.v1.Record.tenant:type_name -> muster.cluster.v1.Tenant
+	19, // 28: muster.cluster.v1.Record.tombstone:type_name -> muster.cluster.v1.Tombstone
+	21, // 29: muster.cluster.v1.Record.token:type_name -> muster.cluster.v1.Token
+	22, // 30: muster.cluster.v1.Record.event:type_name -> muster.cluster.v1.Event
+	24, // 31: muster.cluster.v1.Record.request:type_name -> muster.cluster.v1.Request
+	31, // 32: muster.cluster.v1.Record.footer:type_name -> muster.cluster.v1.SnapshotFooter
+	33, // [33:33] is the sub-list for method output_type
+	33, // [33:33] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_clusterpb_state_proto_init() }
@@ -3419,9 +3643,9 @@ func file_clusterpb_state_proto_init() {
 	if File_clusterpb_state_proto != nil {
 		return
 	}
-	file_clusterpb_state_proto_msgTypes[8].OneofWrappers = []any{}
 	file_clusterpb_state_proto_msgTypes[9].OneofWrappers = []any{}
-	file_clusterpb_state_proto_msgTypes[22].OneofWrappers = []any{
+	file_clusterpb_state_proto_msgTypes[10].OneofWrappers = []any{}
+	file_clusterpb_state_proto_msgTypes[23].OneofWrappers = []any{
 		(*Record_Header)(nil),
 		(*Record_Cluster)(nil),
 		(*Record_Settings)(nil),
@@ -3441,8 +3665,8 @@ func file_clusterpb_state_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_clusterpb_state_proto_rawDesc), len(file_clusterpb_state_proto_rawDesc)),
-			NumEnums:      5,
-			NumMessages:   25,
+			NumEnums:      6,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
