@@ -26,15 +26,15 @@ func TestPace(t *testing.T) {
 		batch bool
 		first int // slot
 	}{
-		"nothing":                      {due: true},
-		"all that fits":                {fares(0, 4, 7, 100, ordinary), true, 4, true, 0},
-		"as much as fits":              {fares(0, 9, 7, 100, ordinary), true, 5, true, 0},
-		"a slot beyond, since it is 1": {fares(0, 9, 7, 300, ordinary), true, 2, true, 0},
-		"one that costs more than all": {fares(0, 9, 7, 9e9, ordinary), true, 1, true, 0},
-		"each receiver has its own":    {append(fares(0, 9, 7, 100, ordinary), fares(9, 18, 8, 250, ordinary)...), true, 7, true, 0},
-		"what brings nothing is free":  {fares(0, 900, 0, 0, ordinary), true, 900, true, 0},
-		"not due":                      {fares(0, 4, 7, 1, ordinary), false, 0, false, 0},
-		"below its quorum: never late": {fares(0, 9, 7, 1000, belowQuorum), false, 9, false, 0},
+		"nothing":                                {due: true},
+		"all that fits":                          {fares(0, 4, 7, 100, ordinary), true, 4, true, 0},
+		"as much as fits":                        {fares(0, 9, 7, 100, ordinary), true, 5, true, 0},
+		"a slot beyond, since it is 1":           {fares(0, 9, 7, 300, ordinary), true, 2, true, 0},
+		"one that costs more than all":           {fares(0, 9, 7, 9e9, ordinary), true, 1, true, 0},
+		"each receiver has its own":              {append(fares(0, 9, 7, 100, ordinary), fares(9, 18, 8, 250, ordinary)...), true, 7, true, 0},
+		"what brings nothing is free":            {fares(0, 900, 0, 0, ordinary), true, 900, true, 0},
+		"not due":                                {fares(0, 4, 7, 1, ordinary), false, 0, false, 0},
+		"below its quorum: never late":           {fares(0, 9, 7, 1000, belowQuorum), false, 9, false, 0},
 		"below its quorum and the rest, not due": {append(fares(0, 4, 7, 1, ordinary), fares(4, 6, 7, 1, belowQuorum)...), false, 2, false, 4},
 		"who lacks replicas comes first":         {append(fares(0, 9, 7, 100, ordinary), fares(9, 12, 7, 100, tooFew)...), true, 5, true, 9},
 	} {
