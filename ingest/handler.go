@@ -42,11 +42,11 @@ func (i *Ingester) receive(w http.ResponseWriter, r *http.Request, tenant string
 	if r.ContentLength > limit {
 		return fail(w, tooLarge("request body", limit))
 	}
-	enc, err := checkHeaders(r.Header)
+	m, err := messageOf(r.Header)
 	if err != nil {
 		return fail(w, err)
 	}
-	b, err := i.batch(r, v, t, enc, limit, a)
+	b, err := i.batch(r, v, t, m, limit, a)
 	if err != nil {
 		return fail(w, err)
 	}
@@ -192,7 +192,7 @@ func (b *batch) release() {
 }
 
 // batch reads, decodes and walks the body.
-func (i *Ingester) batch(r *http.Request, v *View, t Tenant, enc compression, limit int64, a *account) (*batch, error) {
+func (i *Ingester) batch(r *http.Request, v *View, t Tenant, m message, limit int64, a *account) (*batch, error) {
 	length := r.ContentLength
 	if length < 0 {
 		length = limit
@@ -208,7 +208,7 @@ func (i *Ingester) batch(r *http.Request, v *View, t Tenant, enc compression, li
 	}
 	defer body.release()
 	a.bytes = len(body.b)
-	plain, done, err := i.decode(r.Context(), enc, body)
+	plain, done, err := i.decode(r.Context(), m.compression, body)
 	if err != nil {
 		done()
 		return nil, err
