@@ -96,6 +96,10 @@ func (e *edit) carryOut() (uint64, *clusterpb.Refusal) {
 		return e.revokeCertificate(c.RevokeCertificate)
 	case *clusterpb.Command_PutRing:
 		return e.putRing(c.PutRing)
+	case *clusterpb.Command_PutRings:
+		return e.putRings(c.PutRings)
+	case *clusterpb.Command_MoveTenant:
+		return e.moveTenant(c.MoveTenant)
 	case *clusterpb.Command_DeleteRing:
 		return e.deleteRing(c.DeleteRing)
 	case *clusterpb.Command_MoveSlots:

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/muster-metrics/muster/proto/clusterpb"
@@ -121,11 +122,19 @@ func (e *edit) checkPatterns(c *clusterpb.PutRing) *clusterpb.Refusal {
 		case ok && other == c.GetName():
 			return invalid("tenants", "%s is named twice", quote(p))
 		case ok:
-			return invalid("tenants", "%s is claimed by ring %s already", quote(p), other)
+			return invalid("tenants", "%s is claimed by ring %s already%s", quote(p), other, takeOver(p, c.GetName()))
 		}
 		taken[p] = c.GetName()
 	}
 	return nil
+}
+
+// takeOver is how to take what another ring claims, as far as one step does it.
+func takeOver(pattern, ring string) string {
+	if literalLen(pattern) < len(pattern) {
+		return ""
+	}
+	return fmt.Sprintf(": `muster tenant set %s --ring %s` moves it in one step", pattern, ring)
 }
 
 // newRing makes a ring with the table that the command brings.
@@ -243,7 +252,9 @@ func (e *edit) setRing(r *Ring) {
 	r.sum = sumOf(kindRing, r.record())
 	e.next.sum += r.sum
 	e.next.rings = with(e.next.rings, i, found, r)
-	e.next.claims = claimsOf(e.next.rings)
+	if !claimAlike(old, r.Spec) { // most changes are of slots
+		e.next.claims = claimsOf(e.next.rings)
+	}
 }
 
 // stampRing writes onto a ring that an operator has changed who that was.

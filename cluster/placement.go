@@ -26,7 +26,7 @@ func ringsIn(cmd *clusterpb.Command) []*clusterpb.PutRing {
 		return []*clusterpb.PutRing{put}
 	}
 	var out []*clusterpb.PutRing
-	for _, r := range cmd.GetRestoreState().GetRings() {
+	for _, r := range slices.Concat(cmd.GetRestoreState().GetRings(), cmd.GetPutRings().GetRings()) {
 		if r.GetRing() != nil && !r.GetDelete() {
 			out = append(out, r.GetRing())
 		}

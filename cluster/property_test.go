@@ -161,6 +161,9 @@ func anyChange(rt *rapid.T, s *State, now int64) proto.Message {
 		}
 		return put
 	case 12:
+		if rapid.Bool().Draw(rt, "move") {
+			return &clusterpb.MoveTenant{Tenant: tenant(), Ring: name(), DeleteEmptied: rapid.Bool().Draw(rt, "emptied")}
+		}
 		return &clusterpb.DeleteRing{Name: name()}
 	case 31:
 		return &clusterpb.RebalanceRing{Name: name(), Cancel: rapid.Bool().Draw(rt, "cancel")}
@@ -288,6 +291,8 @@ func everyChange() []proto.Message {
 		&clusterpb.RebalanceRing{Name: DefaultRing},
 		&clusterpb.BeginMove{Ring: 11, Cause: clusterpb.MoveCause_MOVE_JOIN, Nodes: []string{"n4"}, By: "alice"},
 		&clusterpb.EndMove{Ring: 11, Followed: 1 << 40},
+		&clusterpb.MoveTenant{Tenant: "a", Ring: DefaultRing, DeleteEmptied: true},
+		&clusterpb.PutRings{Source: "hashrings.json", Rings: []*clusterpb.RestoredRing{{Ring: &clusterpb.PutRing{Name: "imported", Tenants: []string{"i"}, ReplicationFactor: 1}}}},
 	}
 }
 

@@ -15,7 +15,7 @@ func (e *edit) reroute() *clusterpb.Refusal {
 	var moved []string
 	var refusal *clusterpb.Refusal
 	e.next.WalkTenants("", func(t *clusterpb.Tenant) bool {
-		to := ringID(e.next.RouteOf(t.GetId()))
+		to := e.next.claims.of(t.GetId()).ring
 		if to == t.GetRoute().GetRing() {
 			return true
 		}

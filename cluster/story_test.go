@@ -191,6 +191,10 @@ func command(change proto.Message) *clusterpb.Command {
 		cmd.Change = &clusterpb.Command_ActivateMember{ActivateMember: c}
 	case *clusterpb.UpdateMember:
 		cmd.Change = &clusterpb.Command_UpdateMember{UpdateMember: c}
+	case *clusterpb.MoveTenant:
+		cmd.Change = &clusterpb.Command_MoveTenant{MoveTenant: c}
+	case *clusterpb.PutRings:
+		cmd.Change = &clusterpb.Command_PutRings{PutRings: c}
 	case *clusterpb.DrainMember:
 		cmd.Change = &clusterpb.Command_DrainMember{DrainMember: c}
 	case *clusterpb.CloseRoutes:

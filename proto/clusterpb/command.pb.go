@@ -77,6 +77,8 @@ type Command struct {
 	//	*Command_RebalanceRing
 	//	*Command_BeginMove
 	//	*Command_EndMove
+	//	*Command_MoveTenant
+	//	*Command_PutRings
 	Change        isCommand_Change `protobuf_oneof:"change"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -476,6 +478,24 @@ func (x *Command) GetEndMove() *EndMove {
 	return nil
 }
 
+func (x *Command) GetMoveTenant() *MoveTenant {
+	if x != nil {
+		if x, ok := x.Change.(*Command_MoveTenant); ok {
+			return x.MoveTenant
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetPutRings() *PutRings {
+	if x != nil {
+		if x, ok := x.Change.(*Command_PutRings); ok {
+			return x.PutRings
+		}
+	}
+	return nil
+}
+
 type isCommand_Change interface {
 	isCommand_Change()
 }
@@ -620,6 +640,14 @@ type Command_EndMove struct {
 	EndMove *EndMove `protobuf:"bytes,62,opt,name=end_move,json=endMove,proto3,oneof"`
 }
 
+type Command_MoveTenant struct {
+	MoveTenant *MoveTenant `protobuf:"bytes,65,opt,name=move_tenant,json=moveTenant,proto3,oneof"`
+}
+
+type Command_PutRings struct {
+	PutRings *PutRings `protobuf:"bytes,66,opt,name=put_rings,json=putRings,proto3,oneof"`
+}
+
 func (*Command_Init) isCommand_Change() {}
 
 func (*Command_AddMember) isCommand_Change() {}
@@ -689,6 +717,10 @@ func (*Command_RebalanceRing) isCommand_Change() {}
 func (*Command_BeginMove) isCommand_Change() {}
 
 func (*Command_EndMove) isCommand_Change() {}
+
+func (*Command_MoveTenant) isCommand_Change() {}
+
+func (*Command_PutRings) isCommand_Change() {}
 
 // InitCluster creates the cluster with its first member, already active, and
 // the ring `default` that takes every tenant.
@@ -1715,6 +1747,125 @@ func (x *DeleteRing) GetName() string {
 	return ""
 }
 
+// MoveTenant gives a tenant to a ring by its name, and takes that name from the
+// ring that had it.
+type MoveTenant struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Tenant string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	Ring   string                 `protobuf:"bytes,2,opt,name=ring,proto3" json:"ring,omitempty"`
+	// A ring whose only claim the tenant was is deleted; without this the move
+	// is refused.
+	DeleteEmptied bool `protobuf:"varint,3,opt,name=delete_emptied,json=deleteEmptied,proto3" json:"delete_emptied,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MoveTenant) Reset() {
+	*x = MoveTenant{}
+	mi := &file_clusterpb_command_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MoveTenant) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MoveTenant) ProtoMessage() {}
+
+func (x *MoveTenant) ProtoReflect() protoreflect.Message {
+	mi := &file_clusterpb_command_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MoveTenant.ProtoReflect.Descriptor instead.
+func (*MoveTenant) Descriptor() ([]byte, []int) {
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *MoveTenant) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *MoveTenant) GetRing() string {
+	if x != nil {
+		return x.Ring
+	}
+	return ""
+}
+
+func (x *MoveTenant) GetDeleteEmptied() bool {
+	if x != nil {
+		return x.DeleteEmptied
+	}
+	return false
+}
+
+// PutRings creates, replaces and deletes several rings, all or nothing. Each
+// must be at the version at which the asker saw it.
+type PutRings struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Rings []*RestoredRing        `protobuf:"bytes,1,rep,name=rings,proto3" json:"rings,omitempty"`
+	// Where they come from, for the event; may be empty.
+	Source        string `protobuf:"bytes,2,opt,name=source,proto3" json:"source,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutRings) Reset() {
+	*x = PutRings{}
+	mi := &file_clusterpb_command_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutRings) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutRings) ProtoMessage() {}
+
+func (x *PutRings) ProtoReflect() protoreflect.Message {
+	mi := &file_clusterpb_command_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutRings.ProtoReflect.Descriptor instead.
+func (*PutRings) Descriptor() ([]byte, []int) {
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *PutRings) GetRings() []*RestoredRing {
+	if x != nil {
+		return x.Rings
+	}
+	return nil
+}
+
+func (x *PutRings) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
 // MoveSlots is the planner's difference; a step that no longer fits the slot
 // it was planned for (base) refuses the whole command.
 type MoveSlots struct {
@@ -1727,7 +1878,7 @@ type MoveSlots struct {
 
 func (x *MoveSlots) Reset() {
 	*x = MoveSlots{}
-	mi := &file_clusterpb_command_proto_msgTypes[17]
+	mi := &file_clusterpb_command_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1739,7 +1890,7 @@ func (x *MoveSlots) String() string {
 func (*MoveSlots) ProtoMessage() {}
 
 func (x *MoveSlots) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[17]
+	mi := &file_clusterpb_command_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1752,7 +1903,7 @@ func (x *MoveSlots) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveSlots.ProtoReflect.Descriptor instead.
 func (*MoveSlots) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{17}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *MoveSlots) GetRing() uint64 {
@@ -1781,7 +1932,7 @@ type RebalanceRing struct {
 
 func (x *RebalanceRing) Reset() {
 	*x = RebalanceRing{}
-	mi := &file_clusterpb_command_proto_msgTypes[18]
+	mi := &file_clusterpb_command_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1793,7 +1944,7 @@ func (x *RebalanceRing) String() string {
 func (*RebalanceRing) ProtoMessage() {}
 
 func (x *RebalanceRing) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[18]
+	mi := &file_clusterpb_command_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1806,7 +1957,7 @@ func (x *RebalanceRing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebalanceRing.ProtoReflect.Descriptor instead.
 func (*RebalanceRing) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{18}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *RebalanceRing) GetName() string {
@@ -1836,7 +1987,7 @@ type BeginMove struct {
 
 func (x *BeginMove) Reset() {
 	*x = BeginMove{}
-	mi := &file_clusterpb_command_proto_msgTypes[19]
+	mi := &file_clusterpb_command_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1848,7 +1999,7 @@ func (x *BeginMove) String() string {
 func (*BeginMove) ProtoMessage() {}
 
 func (x *BeginMove) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[19]
+	mi := &file_clusterpb_command_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1861,7 +2012,7 @@ func (x *BeginMove) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BeginMove.ProtoReflect.Descriptor instead.
 func (*BeginMove) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{19}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *BeginMove) GetRing() uint64 {
@@ -1906,7 +2057,7 @@ type EndMove struct {
 
 func (x *EndMove) Reset() {
 	*x = EndMove{}
-	mi := &file_clusterpb_command_proto_msgTypes[20]
+	mi := &file_clusterpb_command_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1918,7 +2069,7 @@ func (x *EndMove) String() string {
 func (*EndMove) ProtoMessage() {}
 
 func (x *EndMove) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[20]
+	mi := &file_clusterpb_command_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1931,7 +2082,7 @@ func (x *EndMove) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndMove.ProtoReflect.Descriptor instead.
 func (*EndMove) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{20}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *EndMove) GetRing() uint64 {
@@ -1968,7 +2119,7 @@ type SlotStep struct {
 
 func (x *SlotStep) Reset() {
 	*x = SlotStep{}
-	mi := &file_clusterpb_command_proto_msgTypes[21]
+	mi := &file_clusterpb_command_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1980,7 +2131,7 @@ func (x *SlotStep) String() string {
 func (*SlotStep) ProtoMessage() {}
 
 func (x *SlotStep) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[21]
+	mi := &file_clusterpb_command_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1993,7 +2144,7 @@ func (x *SlotStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SlotStep.ProtoReflect.Descriptor instead.
 func (*SlotStep) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{21}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *SlotStep) GetSlot() uint32 {
@@ -2036,7 +2187,7 @@ type CloseEpochs struct {
 
 func (x *CloseEpochs) Reset() {
 	*x = CloseEpochs{}
-	mi := &file_clusterpb_command_proto_msgTypes[22]
+	mi := &file_clusterpb_command_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2048,7 +2199,7 @@ func (x *CloseEpochs) String() string {
 func (*CloseEpochs) ProtoMessage() {}
 
 func (x *CloseEpochs) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[22]
+	mi := &file_clusterpb_command_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2061,7 +2212,7 @@ func (x *CloseEpochs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseEpochs.ProtoReflect.Descriptor instead.
 func (*CloseEpochs) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{22}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *CloseEpochs) GetRing() uint64 {
@@ -2090,7 +2241,7 @@ type CloseRoutes struct {
 
 func (x *CloseRoutes) Reset() {
 	*x = CloseRoutes{}
-	mi := &file_clusterpb_command_proto_msgTypes[23]
+	mi := &file_clusterpb_command_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2102,7 +2253,7 @@ func (x *CloseRoutes) String() string {
 func (*CloseRoutes) ProtoMessage() {}
 
 func (x *CloseRoutes) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[23]
+	mi := &file_clusterpb_command_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2115,7 +2266,7 @@ func (x *CloseRoutes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseRoutes.ProtoReflect.Descriptor instead.
 func (*CloseRoutes) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{23}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *CloseRoutes) GetRing() uint64 {
@@ -2142,7 +2293,7 @@ type EpochKey struct {
 
 func (x *EpochKey) Reset() {
 	*x = EpochKey{}
-	mi := &file_clusterpb_command_proto_msgTypes[24]
+	mi := &file_clusterpb_command_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2154,7 +2305,7 @@ func (x *EpochKey) String() string {
 func (*EpochKey) ProtoMessage() {}
 
 func (x *EpochKey) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[24]
+	mi := &file_clusterpb_command_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2167,7 +2318,7 @@ func (x *EpochKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EpochKey.ProtoReflect.Descriptor instead.
 func (*EpochKey) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{24}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *EpochKey) GetSlot() uint32 {
@@ -2199,7 +2350,7 @@ type Expire struct {
 
 func (x *Expire) Reset() {
 	*x = Expire{}
-	mi := &file_clusterpb_command_proto_msgTypes[25]
+	mi := &file_clusterpb_command_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2211,7 +2362,7 @@ func (x *Expire) String() string {
 func (*Expire) ProtoMessage() {}
 
 func (x *Expire) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[25]
+	mi := &file_clusterpb_command_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2224,7 +2375,7 @@ func (x *Expire) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Expire.ProtoReflect.Descriptor instead.
 func (*Expire) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{25}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Expire) GetEpochsBeforeMs() int64 {
@@ -2269,7 +2420,7 @@ type PutTenant struct {
 
 func (x *PutTenant) Reset() {
 	*x = PutTenant{}
-	mi := &file_clusterpb_command_proto_msgTypes[26]
+	mi := &file_clusterpb_command_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2281,7 +2432,7 @@ func (x *PutTenant) String() string {
 func (*PutTenant) ProtoMessage() {}
 
 func (x *PutTenant) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[26]
+	mi := &file_clusterpb_command_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2294,7 +2445,7 @@ func (x *PutTenant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutTenant.ProtoReflect.Descriptor instead.
 func (*PutTenant) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{26}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *PutTenant) GetId() string {
@@ -2334,7 +2485,7 @@ type DeleteTenant struct {
 
 func (x *DeleteTenant) Reset() {
 	*x = DeleteTenant{}
-	mi := &file_clusterpb_command_proto_msgTypes[27]
+	mi := &file_clusterpb_command_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2346,7 +2497,7 @@ func (x *DeleteTenant) String() string {
 func (*DeleteTenant) ProtoMessage() {}
 
 func (x *DeleteTenant) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[27]
+	mi := &file_clusterpb_command_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2359,7 +2510,7 @@ func (x *DeleteTenant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTenant.ProtoReflect.Descriptor instead.
 func (*DeleteTenant) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{27}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *DeleteTenant) GetId() string {
@@ -2379,7 +2530,7 @@ type CreateTenantToken struct {
 
 func (x *CreateTenantToken) Reset() {
 	*x = CreateTenantToken{}
-	mi := &file_clusterpb_command_proto_msgTypes[28]
+	mi := &file_clusterpb_command_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2391,7 +2542,7 @@ func (x *CreateTenantToken) String() string {
 func (*CreateTenantToken) ProtoMessage() {}
 
 func (x *CreateTenantToken) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[28]
+	mi := &file_clusterpb_command_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2404,7 +2555,7 @@ func (x *CreateTenantToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTenantToken.ProtoReflect.Descriptor instead.
 func (*CreateTenantToken) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{28}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *CreateTenantToken) GetTenant() string {
@@ -2431,7 +2582,7 @@ type RevokeTenantToken struct {
 
 func (x *RevokeTenantToken) Reset() {
 	*x = RevokeTenantToken{}
-	mi := &file_clusterpb_command_proto_msgTypes[29]
+	mi := &file_clusterpb_command_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2443,7 +2594,7 @@ func (x *RevokeTenantToken) String() string {
 func (*RevokeTenantToken) ProtoMessage() {}
 
 func (x *RevokeTenantToken) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[29]
+	mi := &file_clusterpb_command_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2456,7 +2607,7 @@ func (x *RevokeTenantToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTenantToken.ProtoReflect.Descriptor instead.
 func (*RevokeTenantToken) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{29}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *RevokeTenantToken) GetTenant() string {
@@ -2482,7 +2633,7 @@ type PutSettings struct {
 
 func (x *PutSettings) Reset() {
 	*x = PutSettings{}
-	mi := &file_clusterpb_command_proto_msgTypes[30]
+	mi := &file_clusterpb_command_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2494,7 +2645,7 @@ func (x *PutSettings) String() string {
 func (*PutSettings) ProtoMessage() {}
 
 func (x *PutSettings) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[30]
+	mi := &file_clusterpb_command_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2507,7 +2658,7 @@ func (x *PutSettings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutSettings.ProtoReflect.Descriptor instead.
 func (*PutSettings) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{30}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *PutSettings) GetSettings() *Settings {
@@ -2531,7 +2682,7 @@ type SetCustodians struct {
 
 func (x *SetCustodians) Reset() {
 	*x = SetCustodians{}
-	mi := &file_clusterpb_command_proto_msgTypes[31]
+	mi := &file_clusterpb_command_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2543,7 +2694,7 @@ func (x *SetCustodians) String() string {
 func (*SetCustodians) ProtoMessage() {}
 
 func (x *SetCustodians) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[31]
+	mi := &file_clusterpb_command_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2556,7 +2707,7 @@ func (x *SetCustodians) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetCustodians.ProtoReflect.Descriptor instead.
 func (*SetCustodians) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{31}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *SetCustodians) GetStore() uint32 {
@@ -2593,7 +2744,7 @@ type EmptyStore struct {
 
 func (x *EmptyStore) Reset() {
 	*x = EmptyStore{}
-	mi := &file_clusterpb_command_proto_msgTypes[32]
+	mi := &file_clusterpb_command_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2605,7 +2756,7 @@ func (x *EmptyStore) String() string {
 func (*EmptyStore) ProtoMessage() {}
 
 func (x *EmptyStore) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[32]
+	mi := &file_clusterpb_command_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2618,7 +2769,7 @@ func (x *EmptyStore) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EmptyStore.ProtoReflect.Descriptor instead.
 func (*EmptyStore) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{32}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *EmptyStore) GetStore() uint32 {
@@ -2656,7 +2807,7 @@ type RestoreState struct {
 
 func (x *RestoreState) Reset() {
 	*x = RestoreState{}
-	mi := &file_clusterpb_command_proto_msgTypes[33]
+	mi := &file_clusterpb_command_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2668,7 +2819,7 @@ func (x *RestoreState) String() string {
 func (*RestoreState) ProtoMessage() {}
 
 func (x *RestoreState) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[33]
+	mi := &file_clusterpb_command_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2681,7 +2832,7 @@ func (x *RestoreState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreState.ProtoReflect.Descriptor instead.
 func (*RestoreState) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{33}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *RestoreState) GetSource() string {
@@ -2738,7 +2889,7 @@ type RestoredRing struct {
 
 func (x *RestoredRing) Reset() {
 	*x = RestoredRing{}
-	mi := &file_clusterpb_command_proto_msgTypes[34]
+	mi := &file_clusterpb_command_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2750,7 +2901,7 @@ func (x *RestoredRing) String() string {
 func (*RestoredRing) ProtoMessage() {}
 
 func (x *RestoredRing) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[34]
+	mi := &file_clusterpb_command_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2763,7 +2914,7 @@ func (x *RestoredRing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoredRing.ProtoReflect.Descriptor instead.
 func (*RestoredRing) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{34}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *RestoredRing) GetRing() *PutRing {
@@ -2802,7 +2953,7 @@ type RestoredTenant struct {
 
 func (x *RestoredTenant) Reset() {
 	*x = RestoredTenant{}
-	mi := &file_clusterpb_command_proto_msgTypes[35]
+	mi := &file_clusterpb_command_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2814,7 +2965,7 @@ func (x *RestoredTenant) String() string {
 func (*RestoredTenant) ProtoMessage() {}
 
 func (x *RestoredTenant) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[35]
+	mi := &file_clusterpb_command_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2827,7 +2978,7 @@ func (x *RestoredTenant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoredTenant.ProtoReflect.Descriptor instead.
 func (*RestoredTenant) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{35}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *RestoredTenant) GetId() string {
@@ -2888,7 +3039,7 @@ type RecoverCluster struct {
 
 func (x *RecoverCluster) Reset() {
 	*x = RecoverCluster{}
-	mi := &file_clusterpb_command_proto_msgTypes[36]
+	mi := &file_clusterpb_command_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2900,7 +3051,7 @@ func (x *RecoverCluster) String() string {
 func (*RecoverCluster) ProtoMessage() {}
 
 func (x *RecoverCluster) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[36]
+	mi := &file_clusterpb_command_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2913,7 +3064,7 @@ func (x *RecoverCluster) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecoverCluster.ProtoReflect.Descriptor instead.
 func (*RecoverCluster) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{36}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *RecoverCluster) GetNode() string {
@@ -2953,7 +3104,7 @@ type RefoundCluster struct {
 
 func (x *RefoundCluster) Reset() {
 	*x = RefoundCluster{}
-	mi := &file_clusterpb_command_proto_msgTypes[37]
+	mi := &file_clusterpb_command_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2965,7 +3116,7 @@ func (x *RefoundCluster) String() string {
 func (*RefoundCluster) ProtoMessage() {}
 
 func (x *RefoundCluster) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[37]
+	mi := &file_clusterpb_command_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2978,7 +3129,7 @@ func (x *RefoundCluster) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefoundCluster.ProtoReflect.Descriptor instead.
 func (*RefoundCluster) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{37}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *RefoundCluster) GetMember() *Member {
@@ -3026,7 +3177,7 @@ type CheckState struct {
 
 func (x *CheckState) Reset() {
 	*x = CheckState{}
-	mi := &file_clusterpb_command_proto_msgTypes[38]
+	mi := &file_clusterpb_command_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3038,7 +3189,7 @@ func (x *CheckState) String() string {
 func (*CheckState) ProtoMessage() {}
 
 func (x *CheckState) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[38]
+	mi := &file_clusterpb_command_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3051,7 +3202,7 @@ func (x *CheckState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckState.ProtoReflect.Descriptor instead.
 func (*CheckState) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{38}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{40}
 }
 
 // RaiseVersion makes the cluster speak a newer version: every member does.
@@ -3064,7 +3215,7 @@ type RaiseVersion struct {
 
 func (x *RaiseVersion) Reset() {
 	*x = RaiseVersion{}
-	mi := &file_clusterpb_command_proto_msgTypes[39]
+	mi := &file_clusterpb_command_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3076,7 +3227,7 @@ func (x *RaiseVersion) String() string {
 func (*RaiseVersion) ProtoMessage() {}
 
 func (x *RaiseVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_command_proto_msgTypes[39]
+	mi := &file_clusterpb_command_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3089,7 +3240,7 @@ func (x *RaiseVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RaiseVersion.ProtoReflect.Descriptor instead.
 func (*RaiseVersion) Descriptor() ([]byte, []int) {
-	return file_clusterpb_command_proto_rawDescGZIP(), []int{39}
+	return file_clusterpb_command_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *RaiseVersion) GetVersion() uint32 {
@@ -3103,7 +3254,7 @@ var File_clusterpb_command_proto protoreflect.FileDescriptor
 
 const file_clusterpb_command_proto_rawDesc = "" +
 	"\n" +
-	"\x17clusterpb/command.proto\x12\x11muster.cluster.v1\x1a\x15clusterpb/state.proto\"\xe4\x14\n" +
+	"\x17clusterpb/command.proto\x12\x11muster.cluster.v1\x1a\x15clusterpb/state.proto\"\xe2\x15\n" +
 	"\aCommand\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\fR\trequestId\x12.\n" +
@@ -3155,7 +3306,10 @@ const file_clusterpb_command_proto_rawDesc = "" +
 	"\x0erebalance_ring\x18< \x01(\v2 .muster.cluster.v1.RebalanceRingH\x00R\rrebalanceRing\x12=\n" +
 	"\n" +
 	"begin_move\x18= \x01(\v2\x1c.muster.cluster.v1.BeginMoveH\x00R\tbeginMove\x127\n" +
-	"\bend_move\x18> \x01(\v2\x1a.muster.cluster.v1.EndMoveH\x00R\aendMoveB\b\n" +
+	"\bend_move\x18> \x01(\v2\x1a.muster.cluster.v1.EndMoveH\x00R\aendMove\x12@\n" +
+	"\vmove_tenant\x18A \x01(\v2\x1d.muster.cluster.v1.MoveTenantH\x00R\n" +
+	"moveTenant\x12:\n" +
+	"\tput_rings\x18B \x01(\v2\x1b.muster.cluster.v1.PutRingsH\x00R\bputRingsB\b\n" +
 	"\x06changeB\x13\n" +
 	"\x11_expected_version\"\xd8\x02\n" +
 	"\vInitCluster\x12\x12\n" +
@@ -3233,7 +3387,15 @@ const file_clusterpb_command_proto_rawDesc = "" +
 	"\tplacement\x18\a \x03(\v2\x1b.muster.cluster.v1.SlotStepR\tplacement\" \n" +
 	"\n" +
 	"DeleteRing\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\"R\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"_\n" +
+	"\n" +
+	"MoveTenant\x12\x16\n" +
+	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x12\n" +
+	"\x04ring\x18\x02 \x01(\tR\x04ring\x12%\n" +
+	"\x0edelete_emptied\x18\x03 \x01(\bR\rdeleteEmptied\"Y\n" +
+	"\bPutRings\x125\n" +
+	"\x05rings\x18\x01 \x03(\v2\x1f.muster.cluster.v1.RestoredRingR\x05rings\x12\x16\n" +
+	"\x06source\x18\x02 \x01(\tR\x06source\"R\n" +
 	"\tMoveSlots\x12\x12\n" +
 	"\x04ring\x18\x01 \x01(\x04R\x04ring\x121\n" +
 	"\x05steps\x18\x02 \x03(\v2\x1b.muster.cluster.v1.SlotStepR\x05steps\";\n" +
@@ -3339,7 +3501,7 @@ func file_clusterpb_command_proto_rawDescGZIP() []byte {
 	return file_clusterpb_command_proto_rawDescData
 }
 
-var file_clusterpb_command_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
+var file_clusterpb_command_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
 var file_clusterpb_command_proto_goTypes = []any{
 	(*Command)(nil),           // 0: muster.cluster.v1.Command
 	(*InitCluster)(nil),       // 1: muster.cluster.v1.InitCluster
@@ -3358,38 +3520,40 @@ var file_clusterpb_command_proto_goTypes = []any{
 	(*RevokeCertificate)(nil), // 14: muster.cluster.v1.RevokeCertificate
 	(*PutRing)(nil),           // 15: muster.cluster.v1.PutRing
 	(*DeleteRing)(nil),        // 16: muster.cluster.v1.DeleteRing
-	(*MoveSlots)(nil),         // 17: muster.cluster.v1.MoveSlots
-	(*RebalanceRing)(nil),     // 18: muster.cluster.v1.RebalanceRing
-	(*BeginMove)(nil),         // 19: muster.cluster.v1.BeginMove
-	(*EndMove)(nil),           // 20: muster.cluster.v1.EndMove
-	(*SlotStep)(nil),          // 21: muster.cluster.v1.SlotStep
-	(*CloseEpochs)(nil),       // 22: muster.cluster.v1.CloseEpochs
-	(*CloseRoutes)(nil),       // 23: muster.cluster.v1.CloseRoutes
-	(*EpochKey)(nil),          // 24: muster.cluster.v1.EpochKey
-	(*Expire)(nil),            // 25: muster.cluster.v1.Expire
-	(*PutTenant)(nil),         // 26: muster.cluster.v1.PutTenant
-	(*DeleteTenant)(nil),      // 27: muster.cluster.v1.DeleteTenant
-	(*CreateTenantToken)(nil), // 28: muster.cluster.v1.CreateTenantToken
-	(*RevokeTenantToken)(nil), // 29: muster.cluster.v1.RevokeTenantToken
-	(*PutSettings)(nil),       // 30: muster.cluster.v1.PutSettings
-	(*SetCustodians)(nil),     // 31: muster.cluster.v1.SetCustodians
-	(*EmptyStore)(nil),        // 32: muster.cluster.v1.EmptyStore
-	(*RestoreState)(nil),      // 33: muster.cluster.v1.RestoreState
-	(*RestoredRing)(nil),      // 34: muster.cluster.v1.RestoredRing
-	(*RestoredTenant)(nil),    // 35: muster.cluster.v1.RestoredTenant
-	(*RecoverCluster)(nil),    // 36: muster.cluster.v1.RecoverCluster
-	(*RefoundCluster)(nil),    // 37: muster.cluster.v1.RefoundCluster
-	(*CheckState)(nil),        // 38: muster.cluster.v1.CheckState
-	(*RaiseVersion)(nil),      // 39: muster.cluster.v1.RaiseVersion
-	(*Member)(nil),            // 40: muster.cluster.v1.Member
-	(*Settings)(nil),          // 41: muster.cluster.v1.Settings
-	(*Token)(nil),             // 42: muster.cluster.v1.Token
-	(*IssuedCertificate)(nil), // 43: muster.cluster.v1.IssuedCertificate
-	(WriteQuorum)(0),          // 44: muster.cluster.v1.WriteQuorum
-	(MoveCause)(0),            // 45: muster.cluster.v1.MoveCause
-	(TenantState)(0),          // 46: muster.cluster.v1.TenantState
-	(*TenantSpec)(nil),        // 47: muster.cluster.v1.TenantSpec
-	(*TenantToken)(nil),       // 48: muster.cluster.v1.TenantToken
+	(*MoveTenant)(nil),        // 17: muster.cluster.v1.MoveTenant
+	(*PutRings)(nil),          // 18: muster.cluster.v1.PutRings
+	(*MoveSlots)(nil),         // 19: muster.cluster.v1.MoveSlots
+	(*RebalanceRing)(nil),     // 20: muster.cluster.v1.RebalanceRing
+	(*BeginMove)(nil),         // 21: muster.cluster.v1.BeginMove
+	(*EndMove)(nil),           // 22: muster.cluster.v1.EndMove
+	(*SlotStep)(nil),          // 23: muster.cluster.v1.SlotStep
+	(*CloseEpochs)(nil),       // 24: muster.cluster.v1.CloseEpochs
+	(*CloseRoutes)(nil),       // 25: muster.cluster.v1.CloseRoutes
+	(*EpochKey)(nil),          // 26: muster.cluster.v1.EpochKey
+	(*Expire)(nil),            // 27: muster.cluster.v1.Expire
+	(*PutTenant)(nil),         // 28: muster.cluster.v1.PutTenant
+	(*DeleteTenant)(nil),      // 29: muster.cluster.v1.DeleteTenant
+	(*CreateTenantToken)(nil), // 30: muster.cluster.v1.CreateTenantToken
+	(*RevokeTenantToken)(nil), // 31: muster.cluster.v1.RevokeTenantToken
+	(*PutSettings)(nil),       // 32: muster.cluster.v1.PutSettings
+	(*SetCustodians)(nil),     // 33: muster.cluster.v1.SetCustodians
+	(*EmptyStore)(nil),        // 34: muster.cluster.v1.EmptyStore
+	(*RestoreState)(nil),      // 35: muster.cluster.v1.RestoreState
+	(*RestoredRing)(nil),      // 36: muster.cluster.v1.RestoredRing
+	(*RestoredTenant)(nil),    // 37: muster.cluster.v1.RestoredTenant
+	(*RecoverCluster)(nil),    // 38: muster.cluster.v1.RecoverCluster
+	(*RefoundCluster)(nil),    // 39: muster.cluster.v1.RefoundCluster
+	(*CheckState)(nil),        // 40: muster.cluster.v1.CheckState
+	(*RaiseVersion)(nil),      // 41: muster.cluster.v1.RaiseVersion
+	(*Member)(nil),            // 42: muster.cluster.v1.Member
+	(*Settings)(nil),          // 43: muster.cluster.v1.Settings
+	(*Token)(nil),             // 44: muster.cluster.v1.Token
+	(*IssuedCertificate)(nil), // 45: muster.cluster.v1.IssuedCertificate
+	(WriteQuorum)(0),          // 46: muster.cluster.v1.WriteQuorum
+	(MoveCause)(0),            // 47: muster.cluster.v1.MoveCause
+	(TenantState)(0),          // 48: muster.cluster.v1.TenantState
+	(*TenantSpec)(nil),        // 49: muster.cluster.v1.TenantSpec
+	(*TenantToken)(nil),       // 50: muster.cluster.v1.TenantToken
 }
 var file_clusterpb_command_proto_depIdxs = []int32{
 	1,  // 0: muster.cluster.v1.Command.init:type_name -> muster.cluster.v1.InitCluster
@@ -3399,7 +3563,7 @@ var file_clusterpb_command_proto_depIdxs = []int32{
 	5,  // 4: muster.cluster.v1.Command.remove_member:type_name -> muster.cluster.v1.RemoveMember
 	6,  // 5: muster.cluster.v1.Command.drain_member:type_name -> muster.cluster.v1.DrainMember
 	7,  // 6: muster.cluster.v1.Command.begin_removal:type_name -> muster.cluster.v1.BeginRemoval
-	23, // 7: muster.cluster.v1.Command.close_routes:type_name -> muster.cluster.v1.CloseRoutes
+	25, // 7: muster.cluster.v1.Command.close_routes:type_name -> muster.cluster.v1.CloseRoutes
 	8,  // 8: muster.cluster.v1.Command.create_token:type_name -> muster.cluster.v1.CreateToken
 	9,  // 9: muster.cluster.v1.Command.bind_token:type_name -> muster.cluster.v1.BindToken
 	10, // 10: muster.cluster.v1.Command.revoke_token:type_name -> muster.cluster.v1.RevokeToken
@@ -3409,54 +3573,57 @@ var file_clusterpb_command_proto_depIdxs = []int32{
 	14, // 14: muster.cluster.v1.Command.revoke_certificate:type_name -> muster.cluster.v1.RevokeCertificate
 	15, // 15: muster.cluster.v1.Command.put_ring:type_name -> muster.cluster.v1.PutRing
 	16, // 16: muster.cluster.v1.Command.delete_ring:type_name -> muster.cluster.v1.DeleteRing
-	17, // 17: muster.cluster.v1.Command.move_slots:type_name -> muster.cluster.v1.MoveSlots
-	22, // 18: muster.cluster.v1.Command.close_epochs:type_name -> muster.cluster.v1.CloseEpochs
-	25, // 19: muster.cluster.v1.Command.expire:type_name -> muster.cluster.v1.Expire
-	31, // 20: muster.cluster.v1.Command.set_custodians:type_name -> muster.cluster.v1.SetCustodians
-	32, // 21: muster.cluster.v1.Command.empty_store:type_name -> muster.cluster.v1.EmptyStore
-	26, // 22: muster.cluster.v1.Command.put_tenant:type_name -> muster.cluster.v1.PutTenant
-	27, // 23: muster.cluster.v1.Command.delete_tenant:type_name -> muster.cluster.v1.DeleteTenant
-	28, // 24: muster.cluster.v1.Command.create_tenant_token:type_name -> muster.cluster.v1.CreateTenantToken
-	29, // 25: muster.cluster.v1.Command.revoke_tenant_token:type_name -> muster.cluster.v1.RevokeTenantToken
-	30, // 26: muster.cluster.v1.Command.put_settings:type_name -> muster.cluster.v1.PutSettings
-	33, // 27: muster.cluster.v1.Command.restore_state:type_name -> muster.cluster.v1.RestoreState
-	36, // 28: muster.cluster.v1.Command.recover_cluster:type_name -> muster.cluster.v1.RecoverCluster
-	37, // 29: muster.cluster.v1.Command.refound_cluster:type_name -> muster.cluster.v1.RefoundCluster
-	38, // 30: muster.cluster.v1.Command.check_state:type_name -> muster.cluster.v1.CheckState
-	39, // 31: muster.cluster.v1.Command.raise_version:type_name -> muster.cluster.v1.RaiseVersion
-	18, // 32: muster.cluster.v1.Command.rebalance_ring:type_name -> muster.cluster.v1.RebalanceRing
-	19, // 33: muster.cluster.v1.Command.begin_move:type_name -> muster.cluster.v1.BeginMove
-	20, // 34: muster.cluster.v1.Command.end_move:type_name -> muster.cluster.v1.EndMove
-	40, // 35: muster.cluster.v1.InitCluster.member:type_name -> muster.cluster.v1.Member
-	41, // 36: muster.cluster.v1.InitCluster.settings:type_name -> muster.cluster.v1.Settings
-	42, // 37: muster.cluster.v1.InitCluster.tokens:type_name -> muster.cluster.v1.Token
-	40, // 38: muster.cluster.v1.AddMember.member:type_name -> muster.cluster.v1.Member
-	42, // 39: muster.cluster.v1.CreateToken.token:type_name -> muster.cluster.v1.Token
-	43, // 40: muster.cluster.v1.IssueCertificate.certificate:type_name -> muster.cluster.v1.IssuedCertificate
-	44, // 41: muster.cluster.v1.PutRing.write_quorum:type_name -> muster.cluster.v1.WriteQuorum
-	21, // 42: muster.cluster.v1.PutRing.placement:type_name -> muster.cluster.v1.SlotStep
-	21, // 43: muster.cluster.v1.MoveSlots.steps:type_name -> muster.cluster.v1.SlotStep
-	45, // 44: muster.cluster.v1.BeginMove.cause:type_name -> muster.cluster.v1.MoveCause
-	24, // 45: muster.cluster.v1.CloseEpochs.epochs:type_name -> muster.cluster.v1.EpochKey
-	46, // 46: muster.cluster.v1.PutTenant.state:type_name -> muster.cluster.v1.TenantState
-	47, // 47: muster.cluster.v1.PutTenant.spec:type_name -> muster.cluster.v1.TenantSpec
-	48, // 48: muster.cluster.v1.CreateTenantToken.token:type_name -> muster.cluster.v1.TenantToken
-	41, // 49: muster.cluster.v1.PutSettings.settings:type_name -> muster.cluster.v1.Settings
-	41, // 50: muster.cluster.v1.RestoreState.settings:type_name -> muster.cluster.v1.Settings
-	34, // 51: muster.cluster.v1.RestoreState.rings:type_name -> muster.cluster.v1.RestoredRing
-	35, // 52: muster.cluster.v1.RestoreState.tenants:type_name -> muster.cluster.v1.RestoredTenant
-	42, // 53: muster.cluster.v1.RestoreState.tokens:type_name -> muster.cluster.v1.Token
-	15, // 54: muster.cluster.v1.RestoredRing.ring:type_name -> muster.cluster.v1.PutRing
-	46, // 55: muster.cluster.v1.RestoredTenant.state:type_name -> muster.cluster.v1.TenantState
-	47, // 56: muster.cluster.v1.RestoredTenant.spec:type_name -> muster.cluster.v1.TenantSpec
-	48, // 57: muster.cluster.v1.RestoredTenant.tokens:type_name -> muster.cluster.v1.TenantToken
-	40, // 58: muster.cluster.v1.RefoundCluster.member:type_name -> muster.cluster.v1.Member
-	42, // 59: muster.cluster.v1.RefoundCluster.tokens:type_name -> muster.cluster.v1.Token
-	60, // [60:60] is the sub-list for method output_type
-	60, // [60:60] is the sub-list for method input_type
-	60, // [60:60] is the sub-list for extension type_name
-	60, // [60:60] is the sub-list for extension extendee
-	0,  // [0:60] is the sub-list for field type_name
+	19, // 17: muster.cluster.v1.Command.move_slots:type_name -> muster.cluster.v1.MoveSlots
+	24, // 18: muster.cluster.v1.Command.close_epochs:type_name -> muster.cluster.v1.CloseEpochs
+	27, // 19: muster.cluster.v1.Command.expire:type_name -> muster.cluster.v1.Expire
+	33, // 20: muster.cluster.v1.Command.set_custodians:type_name -> muster.cluster.v1.SetCustodians
+	34, // 21: muster.cluster.v1.Command.empty_store:type_name -> muster.cluster.v1.EmptyStore
+	28, // 22: muster.cluster.v1.Command.put_tenant:type_name -> muster.cluster.v1.PutTenant
+	29, // 23: muster.cluster.v1.Command.delete_tenant:type_name -> muster.cluster.v1.DeleteTenant
+	30, // 24: muster.cluster.v1.Command.create_tenant_token:type_name -> muster.cluster.v1.CreateTenantToken
+	31, // 25: muster.cluster.v1.Command.revoke_tenant_token:type_name -> muster.cluster.v1.RevokeTenantToken
+	32, // 26: muster.cluster.v1.Command.put_settings:type_name -> muster.cluster.v1.PutSettings
+	35, // 27: muster.cluster.v1.Command.restore_state:type_name -> muster.cluster.v1.RestoreState
+	38, // 28: muster.cluster.v1.Command.recover_cluster:type_name -> muster.cluster.v1.RecoverCluster
+	39, // 29: muster.cluster.v1.Command.refound_cluster:type_name -> muster.cluster.v1.RefoundCluster
+	40, // 30: muster.cluster.v1.Command.check_state:type_name -> muster.cluster.v1.CheckState
+	41, // 31: muster.cluster.v1.Command.raise_version:type_name -> muster.cluster.v1.RaiseVersion
+	20, // 32: muster.cluster.v1.Command.rebalance_ring:type_name -> muster.cluster.v1.RebalanceRing
+	21, // 33: muster.cluster.v1.Command.begin_move:type_name -> muster.cluster.v1.BeginMove
+	22, // 34: muster.cluster.v1.Command.end_move:type_name -> muster.cluster.v1.EndMove
+	17, // 35: muster.cluster.v1.Command.move_tenant:type_name -> muster.cluster.v1.MoveTenant
+	18, // 36: muster.cluster.v1.Command.put_rings:type_name -> muster.cluster.v1.PutRings
+	42, // 37: muster.cluster.v1.InitCluster.member:type_name -> muster.cluster.v1.Member
+	43, // 38: muster.cluster.v1.InitCluster.settings:type_name -> muster.cluster.v1.Settings
+	44, // 39: muster.cluster.v1.InitCluster.tokens:type_name -> muster.cluster.v1.Token
+	42, // 40: muster.cluster.v1.AddMember.member:type_name -> muster.cluster.v1.Member
+	44, // 41: muster.cluster.v1.CreateToken.token:type_name -> muster.cluster.v1.Token
+	45, // 42: muster.cluster.v1.IssueCertificate.certificate:type_name -> muster.cluster.v1.IssuedCertificate
+	46, // 43: muster.cluster.v1.PutRing.write_quorum:type_name -> muster.cluster.v1.WriteQuorum
+	23, // 44: muster.cluster.v1.PutRing.placement:type_name -> muster.cluster.v1.SlotStep
+	36, // 45: muster.cluster.v1.PutRings.rings:type_name -> muster.cluster.v1.RestoredRing
+	23, // 46: muster.cluster.v1.MoveSlots.steps:type_name -> muster.cluster.v1.SlotStep
+	47, // 47: muster.cluster.v1.BeginMove.cause:type_name -> muster.cluster.v1.MoveCause
+	26, // 48: muster.cluster.v1.CloseEpochs.epochs:type_name -> muster.cluster.v1.EpochKey
+	48, // 49: muster.cluster.v1.PutTenant.state:type_name -> muster.cluster.v1.TenantState
+	49, // 50: muster.cluster.v1.PutTenant.spec:type_name -> muster.cluster.v1.TenantSpec
+	50, // 51: muster.cluster.v1.CreateTenantToken.token:type_name -> muster.cluster.v1.TenantToken
+	43, // 52: muster.cluster.v1.PutSettings.settings:type_name -> muster.cluster.v1.Settings
+	43, // 53: muster.cluster.v1.RestoreState.settings:type_name -> muster.cluster.v1.Settings
+	36, // 54: muster.cluster.v1.RestoreState.rings:type_name -> muster.cluster.v1.RestoredRing
+	37, // 55: muster.cluster.v1.RestoreState.tenants:type_name -> muster.cluster.v1.RestoredTenant
+	44, // 56: muster.cluster.v1.RestoreState.tokens:type_name -> muster.cluster.v1.Token
+	15, // 57: muster.cluster.v1.RestoredRing.ring:type_name -> muster.cluster.v1.PutRing
+	48, // 58: muster.cluster.v1.RestoredTenant.state:type_name -> muster.cluster.v1.TenantState
+	49, // 59: muster.cluster.v1.RestoredTenant.spec:type_name -> muster.cluster.v1.TenantSpec
+	50, // 60: muster.cluster.v1.RestoredTenant.tokens:type_name -> muster.cluster.v1.TenantToken
+	42, // 61: muster.cluster.v1.RefoundCluster.member:type_name -> muster.cluster.v1.Member
+	44, // 62: muster.cluster.v1.RefoundCluster.tokens:type_name -> muster.cluster.v1.Token
+	63, // [63:63] is the sub-list for method output_type
+	63, // [63:63] is the sub-list for method input_type
+	63, // [63:63] is the sub-list for extension type_name
+	63, // [63:63] is the sub-list for extension extendee
+	0,  // [0:63] is the sub-list for field type_name
 }
 
 func init() { file_clusterpb_command_proto_init() }
@@ -3501,16 +3668,18 @@ func file_clusterpb_command_proto_init() {
 		(*Command_RebalanceRing)(nil),
 		(*Command_BeginMove)(nil),
 		(*Command_EndMove)(nil),
+		(*Command_MoveTenant)(nil),
+		(*Command_PutRings)(nil),
 	}
 	file_clusterpb_command_proto_msgTypes[4].OneofWrappers = []any{}
-	file_clusterpb_command_proto_msgTypes[25].OneofWrappers = []any{}
+	file_clusterpb_command_proto_msgTypes[27].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_clusterpb_command_proto_rawDesc), len(file_clusterpb_command_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   40,
+			NumMessages:   42,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
