@@ -158,6 +158,7 @@ func TestEveryRouteHasItsRole(t *testing.T) {
 		"GET /api/v1/tenants":         viewer, "GET /api/v1/tenants/{id}": viewer, "PUT /api/v1/tenants/{id}": operator,
 		"DELETE /api/v1/tenants/{id}": operator, "GET /api/v1/tenants/{id}/tokens": viewer,
 		"POST /api/v1/tenants/{id}/tokens": operator, "DELETE /api/v1/tenants/{id}/tokens/{tid}": operator,
+		"GET /api/v1/tenants/{id}/ring": viewer, "PUT /api/v1/tenants/{id}/ring": operator, "POST /api/v1/rings": operator,
 		"GET /api/v1/rings": viewer, "GET /api/v1/rings/{name}": viewer, "PUT /api/v1/rings/{name}": operator,
 		"DELETE /api/v1/rings/{name}": operator, "GET /api/v1/rings/{name}/slots": viewer,
 		"POST /api/v1/rings/{name}/plan": viewer, "POST /api/v1/rings/{name}/rebalance": operator,

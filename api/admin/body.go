@@ -54,7 +54,7 @@ func bodyError(err error) error {
 func visible(path string) string {
 	var parts []string
 	for part := range strings.SplitSeq(path, ".") {
-		if part != "specObject" && part != "history" {
+		if part != "specObject" && part != "ringObject" && part != "history" {
 			parts = append(parts, part)
 		}
 	}

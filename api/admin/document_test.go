@@ -271,12 +271,22 @@ func TestTheDocumentIsTrue(t *testing.T) {
 
 	put("/rings/{name}", "/rings/hard", `{"tenants":["a","x-*"],"replication_factor":1,"write_quorum":"all","slots":8,"nodes":["n1"]}`)
 	put("/rings/{name}", "/rings/hard", get("/rings/{name}", "/rings/hard").text)
+	put("/tenants/{id}/ring", "/tenants/c/ring?dry_run=true", `{"ring":"hard","delete_emptied":true}`)
+	put("/tenants/{id}/ring", "/tenants/c/ring", `{"ring":"hard"}`)
+	if text := get("/tenants/{id}/ring", "/tenants/c/ring").text; !strings.Contains(text, `"claim":"c"`) || !strings.Contains(text, `"ring":"default"`) {
+		t.Errorf("the tenant that has moved: %s", text)
+	}
+	d.call(b, "PUT", "/tenants/{id}/ring", "/tenants/c/ring", `{"ring":"nowhere"}`, 400)
+	d.call(b, "PUT", "/tenants/{id}/ring", "/tenants/nobody/ring", `{"ring":"hard"}`, 404)
+	post(b, "/rings", "/rings", `{"rings":[{"name":"pair","tenants":["p"],"replication_factor":1,"slots":8,"version":0}],"source":"a test"}`, 200)
+	post(b, "/rings", "/rings", `{"rings":[{"name":"pair","version":1,"delete":true}]}`, 412)
 	get("/rings", "/rings?consistency=local")
 	get("/rings/{name}/slots", "/rings/hard/slots")
 	post(b, "/rings/{name}/plan", "/rings/default/plan", `{"add":["n9"],"weight":{"n1":200}}`, 200)
 	post(b, "/rings/{name}/rebalance", "/rings/hard/rebalance?dry_run=true", "", 200)
 	post(b, "/rings/{name}/rebalance", "/rings/hard/rebalance", "", 200)
 	del("/rings/{name}", "/rings/hard")
+	del("/rings/{name}", "/rings/pair")
 
 	put("/settings", "/settings", get("/settings", "/settings").text)
 	post(b, "/tokens", "/tokens?dry_run=true", `{"role":"viewer"}`, 200)

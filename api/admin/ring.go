@@ -76,8 +76,22 @@ func (a *api) putRing(r *http.Request) (change, error) {
 	if err := matches("name", o.Name, name); err != nil {
 		return change{}, err
 	}
+	o.Name = name
+	put, err := o.put("")
+	if err != nil {
+		return change{}, err
+	}
+	return change{
+		command: &clusterpb.Command{Change: &clusterpb.Command_PutRing{PutRing: put}},
+		present: showRing(name),
+	}, nil
+}
+
+// put is the ring as the state takes it; prefix is where the fields stand in
+// the body.
+func (o ringObject) put(prefix string) (*clusterpb.PutRing, error) {
 	put := &clusterpb.PutRing{
-		Name: name, Tenants: o.Tenants, ReplicationFactor: cluster.DefaultReplicationFactor, Nodes: o.Nodes, Slots: o.Slots,
+		Name: o.Name, Tenants: o.Tenants, ReplicationFactor: cluster.DefaultReplicationFactor, Nodes: o.Nodes, Slots: o.Slots,
 	}
 	take(&put.ReplicationFactor, o.ReplicationFactor)
 	known := o.WriteQuorum == "" // the zero value is the majority
@@ -87,12 +101,9 @@ func (a *api) putRing(r *http.Request) (change, error) {
 		}
 	}
 	if !known {
-		return change{}, bad("write_quorum", "write_quorum %q: want one, majority or all", o.WriteQuorum)
+		return nil, bad(prefix+"write_quorum", "write_quorum %q: want one, majority or all", o.WriteQuorum)
 	}
-	return change{
-		command: &clusterpb.Command{Change: &clusterpb.Command_PutRing{PutRing: put}},
-		present: showRing(name),
-	}, nil
+	return put, nil
 }
 
 func (a *api) deleteRing(r *http.Request) (change, error) {

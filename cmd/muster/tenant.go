@@ -16,7 +16,7 @@ func tenantCommand(std stdio) *cli.Command {
 		Name:  "tenant",
 		Usage: "the tenants, their limits and their tokens",
 		Subcommands: []*cli.Command{
-			tenantList(std), tenantShow(std), tenantPut(std, true), tenantPut(std, false), tenantDelete(std), tenantApply(std),
+			tenantList(std), tenantShow(std), tenantPut(std, true), tenantPut(std, false), tenantDelete(std), tenantApply(std), tenantRing(std),
 			{
 				Name: "token", Usage: "the tenant's credentials",
 				Subcommands: []*cli.Command{tenantTokenCreate(std), tenantTokenList(std), tenantTokenRevoke(std)},
@@ -53,11 +53,16 @@ func tenantPut(std stdio, create bool) *cli.Command {
 	cmd, done := &cli.Command{Name: "set", Usage: "change a tenant", ArgsUsage: "ID", Flags: flags}, "changed"
 	if create {
 		cmd.Name, cmd.Usage, done = "create", "create a tenant", "created"
+	} else {
+		cmd.Flags = append(cmd.Flags, tenantMoveFlags()...)
 	}
 	cmd.Action = func(c *cli.Context) error {
 		id, err := oneArg(c, "the tenant's id")
 		if err != nil {
 			return err
+		}
+		if c.IsSet("ring") || c.IsSet("delete-emptied") {
+			return moveTenant(c, std, id)
 		}
 		r := request{method: http.MethodPut, path: tenantPath(id)}
 		tenant := map[string]any{}
