@@ -135,7 +135,7 @@ func (e *edit) checkIssued(i *clusterpb.IssuedCertificate) *clusterpb.Refusal {
 func (e *edit) revokeCertificate(c *clusterpb.RevokeCertificate) (uint64, *clusterpb.Refusal) {
 	i := e.next.Issued(c.GetSerial())
 	if i == nil {
-		return 0, notFound("there is no certificate %s of a reader or writer: `muster cert show` lists them", quote(c.GetSerial()))
+		return 0, notFound("there is no certificate %s of a reader or writer", quote(c.GetSerial()))
 	}
 	kept := slices.DeleteFunc(e.unexpired(), func(o *clusterpb.IssuedCertificate) bool { return o.GetSerial() == i.GetSerial() })
 	e.setCluster(func(cl *clusterpb.Cluster) { cl.Issued = kept })

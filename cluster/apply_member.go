@@ -239,7 +239,7 @@ func (e *edit) member(name string) (*clusterpb.Member, *clusterpb.Refusal) {
 		return nil, notFound("%s is no member: it was removed at revision %d", name, e.next.Removed(name).GetRevision())
 	}
 	if m == nil {
-		return nil, notFound("%s is no member: `muster cluster members` lists them", name)
+		return nil, notFound("%s is no member", name)
 	}
 	return m, nil
 }

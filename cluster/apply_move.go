@@ -32,7 +32,7 @@ func (e *edit) rebalanceRing(c *clusterpb.RebalanceRing) (uint64, *clusterpb.Ref
 	}
 	old := e.next.Ring(c.GetName())
 	if old == nil {
-		return 0, notFound("there is no ring %s: `muster ring list` lists them", c.GetName())
+		return 0, notFound("there is no ring %s", c.GetName())
 	}
 	if r := e.expect("ring", c.GetName(), old.Spec.GetVersion()); r != nil {
 		return 0, r

@@ -184,7 +184,7 @@ func (e *edit) deleteRing(c *clusterpb.DeleteRing) (uint64, *clusterpb.Refusal) 
 		return 0, r
 	}
 	if old == nil {
-		return 0, notFound("there is no ring %s: `muster ring list` lists them", c.GetName())
+		return 0, notFound("there is no ring %s", c.GetName())
 	}
 	if r := e.endRing(old); r != nil {
 		return 0, r

@@ -100,7 +100,7 @@ func (e *edit) revokeToken(c *clusterpb.RevokeToken) (uint64, *clusterpb.Refusal
 		return 0, r
 	}
 	if t == nil {
-		return 0, notFound("there is no token %s: `muster token list` lists them", quote(c.GetId()))
+		return 0, notFound("there is no token %s", quote(c.GetId()))
 	}
 	e.dropToken(t)
 	e.differ("token", t.GetId(), tokenFacts(t), nil)

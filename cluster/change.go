@@ -30,22 +30,18 @@ const LocalSource = "unix socket"
 
 // conflict says how an object is that the asker took for another version.
 func (e *edit) conflict(what, name string, version uint64) *clusterpb.Refusal {
-	who, again := name, "`muster "+what+" show "+name+"`"
+	who := name
 	switch what {
 	case "settings":
-		who, again = "the settings", "`muster settings show`"
-	case "member":
-		again = "`muster cluster members`"
+		who = "the settings"
 	case "token":
-		who, again = "token "+name, "`muster token list`"
-	case "cluster":
-		again = "`muster cluster status`"
+		who = "token " + name
 	case "CA rotation":
-		who, again = "the CA rotation", "`muster cert show`"
+		who = "the CA rotation"
 	}
 	want := e.cmd.GetExpectedVersion()
 	if version == 0 {
-		return refuse(clusterpb.Refusal_CONFLICT_VERSION, "version", "conflict: there is no %s %s, version %d was expected. Look: %s", what, quote(name), want, listOf(what))
+		return refuse(clusterpb.Refusal_CONFLICT_VERSION, "version", "conflict: there is no %s %s, version %d was expected", what, quote(name), want)
 	}
 	verb := "is"
 	if what == "settings" {
@@ -59,18 +55,7 @@ func (e *edit) conflict(what, name string, version uint64) *clusterpb.Refusal {
 	if ms != 0 && by != "" {
 		at += fmt.Sprintf(" (changed %s by %s)", agoText(e.now-ms), by)
 	}
-	return refuse(clusterpb.Refusal_CONFLICT_VERSION, "version", "conflict: %s %s. Re-read: %s", who, at, again)
-}
-
-func listOf(what string) string {
-	switch what {
-	case "member":
-		return "`muster cluster members`"
-	case "tenant", "ring", "token":
-		return "`muster " + what + " list`"
-	default:
-		return "`muster cluster status`"
-	}
+	return refuse(clusterpb.Refusal_CONFLICT_VERSION, "version", "conflict: %s %s", who, at)
 }
 
 // lastChange is when, in milliseconds, and by whom an object was changed last.

@@ -166,7 +166,7 @@ func (p *RecoveryPlan) judge() {
 	case newest.Incarnation > here.Incarnation:
 		p.Refusal = fmt.Sprintf("%s has incarnation %d of the cluster already, this node %d: `muster cluster join --reset-control-state` here", newest.Node, newest.Incarnation, here.Incarnation)
 	case leader != "":
-		p.Refusal = fmt.Sprintf("the cluster has a leader, %s: there is nothing to recover; `muster cluster status` shows it", leader)
+		p.Refusal = fmt.Sprintf("the cluster has a leader, %s: there is nothing to recover", leader)
 	case len(answer) > voters/2:
 		p.Refusal = fmt.Sprintf("%d of %d voters answer (%s), and %d elect a leader within seconds: wait, or look why they do not, `muster cluster status`",
 			len(answer), voters, strings.Join(answer, ", "), voters/2+1)

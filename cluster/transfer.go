@@ -76,6 +76,9 @@ func (n *Node) handLeadershipHere(ctx context.Context, e *engine, to string, dry
 	if to == n.cfg.Name {
 		return to, nil // it leads already
 	}
+	if to != "" && n.State().Member(to) == nil {
+		return "", &RefusedError{notFound("%s is no member", quote(to))}
+	}
 	want := handOver{to: to, staying: true}
 	server, err := n.successor(e, want)
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 // initRequest is a new cluster; what is left out takes its default.
 type initRequest struct {
 	Name              string  `json:"name"`
-	ReplicationFactor uint32  `json:"replication_factor"`
+	ReplicationFactor *uint32 `json:"replication_factor"`
 	Slots             uint32  `json:"slots"`
 	TenantAuth        *string `json:"tenant_auth"`
 	TenantLabel       string  `json:"tenant_label"`
@@ -71,6 +71,10 @@ func (a *api) initRequest(w http.ResponseWriter, r *http.Request) (cluster.InitR
 	if o.JoinTokens < 0 || o.JoinTokens > maxJoinTokens {
 		return cluster.InitRequest{}, bad("join_tokens", "join_tokens %d: want 0 to %d", o.JoinTokens, maxJoinTokens)
 	}
+	var rf uint32 // 0: the default
+	if take(&rf, o.ReplicationFactor); o.ReplicationFactor != nil && rf == 0 {
+		return cluster.InitRequest{}, bad("replication_factor", "replication factor 0: want at least 1")
+	}
 	settings := cluster.DefaultSettings()
 	if o.TenantAuth != nil {
 		auth, err := parseTenantAuth(*o.TenantAuth)
@@ -90,7 +94,7 @@ func (a *api) initRequest(w http.ResponseWriter, r *http.Request) (cluster.InitR
 	}
 	c := callerOf(r)
 	return cluster.InitRequest{
-		Name: o.Name, ReplicationFactor: o.ReplicationFactor, Slots: o.Slots, Settings: settings,
+		Name: o.Name, ReplicationFactor: rf, Slots: o.Slots, Settings: settings,
 		JoinTokens: o.JoinTokens, Actor: c.actor, Source: c.source,
 	}, nil
 }

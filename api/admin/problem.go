@@ -165,6 +165,9 @@ func refusal(r *clusterpb.Refusal) *problem {
 func (a *api) fail(w http.ResponseWriter, r *http.Request, err error) {
 	p := *problemOf(err)
 	p.Node = a.cfg.Name
+	if p.Next == "" {
+		p.Next = nextOf(r, p.code, p.Current != nil)
+	}
 	if p.code >= http.StatusInternalServerError {
 		a.log.Warn("admin request failed", "method", r.Method, "path", r.URL.Path, "status", p.code, "err", err)
 	}

@@ -15,6 +15,8 @@ type readPoint struct {
 	now func() time.Time
 	// until is when it is asked again after a failure, Unix nanoseconds.
 	until atomic.Int64
+	// why is what that failure was.
+	why atomic.Pointer[error]
 }
 
 const (
@@ -30,8 +32,13 @@ type confirmed struct {
 	err      error // why nobody could confirm it
 }
 
-// errNotAskedAgain stands for the failure of a query just before.
-var errNotAskedAgain = errors.New("no leader a moment ago")
+// before is why a query just before had no answer.
+func (p *readPoint) before() error {
+	if err := p.why.Load(); err != nil {
+		return *err
+	}
+	return errors.New("no leader a moment ago")
+}
 
 // start gives the read point when it is known.
 func (p *readPoint) start(ctx context.Context) <-chan confirmed {
@@ -41,7 +48,7 @@ func (p *readPoint) start(ctx context.Context) <-chan confirmed {
 		out <- confirmed{}
 		return out
 	case p.now().UnixNano() < p.until.Load():
-		out <- confirmed{err: errNotAskedAgain}
+		out <- confirmed{err: p.before()}
 		return out
 	}
 	go func() {
@@ -49,6 +56,7 @@ func (p *readPoint) start(ctx context.Context) <-chan confirmed {
 		defer cancel()
 		rev, err := p.ask(ctx)
 		if err != nil && !errors.Is(ctx.Err(), context.Canceled) {
+			p.why.Store(&err)
 			p.until.Store(p.now().Add(readPointRest).UnixNano())
 		}
 		out <- confirmed{rev, err}

@@ -85,10 +85,18 @@ func flagWords(app *cli.App, leaf *cli.Command, words []string) (taken []string,
 	if _, isBool := f.(*cli.BoolFlag); isBool || joined {
 		return words[:1], global, nil
 	}
-	if len(words) < 2 {
+	if len(words) < 2 || isFlag(app, leaf, words[1]) {
 		return nil, false, fmt.Errorf("flag %s wants a value", words[0])
 	}
 	return words[:2], global, nil
+}
+
+// isFlag says whether a word is a flag that is known here, which then is no
+// flag's value: `token create --role --data-dir d` has forgotten the role.
+func isFlag(app *cli.App, leaf *cli.Command, word string) bool {
+	name, found := strings.CutPrefix(word, "--")
+	name, _, _ = strings.Cut(name, "=")
+	return found && (named(leafFlags(leaf), name) != nil || named(app.Flags, name) != nil)
 }
 
 func leafFlags(leaf *cli.Command) []cli.Flag {

@@ -116,7 +116,7 @@ var varying = map[string]bool{
 }
 
 // fields of JSON documents with numbers that vary.
-const fields = `version|revision|applied|announced|lag|last_contact_ms|series|disk_free_bytes|incarnation|changed|size|bytes|` +
+const fields = `version|revision|serving_revision|applied|announced|lag|last_contact_ms|series|disk_free_bytes|incarnation|changed|size|bytes|` +
 	`state_hash|clock_offset_ms|index|term`
 
 // scrubs are applied in this order.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"regexp"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
@@ -83,7 +84,32 @@ func ownWords(commands []*cli.Command) {
 	}
 }
 
-func toldByReport(_ *cli.Context, err error, _ bool) error { return usageError(err) }
+func toldByReport(c *cli.Context, err error, _ bool) error {
+	return usageError(flagError(c.Command, err))
+}
+
+// unparsed is how the flag package says that a value is not of its flag's type.
+var unparsed = regexp.MustCompile(`^invalid value "(.*)" for flag -([a-z0-9.-]+): `)
+
+// flagError says of a flag's value what it should have been.
+func flagError(verb *cli.Command, err error) error {
+	is := unparsed.FindStringSubmatch(err.Error())
+	if is == nil || verb == nil {
+		return err
+	}
+	want := "a whole number"
+	switch named(verb.Flags, is[2]).(type) {
+	case *cli.DurationFlag:
+		want = "a duration such as 30s or 5m"
+	case *cli.UintFlag, *cli.Uint64Flag:
+		want = "a whole number from 0"
+	case *cli.Float64Flag:
+		want = "a number"
+	case *cli.BoolFlag:
+		want = "true or false"
+	}
+	return fmt.Errorf("--%s %q: want %s", is[2], is[1], want)
+}
 
 func knownOutput(c *cli.Context) error {
 	if o := c.String("output"); o != "text" && o != "json" {

@@ -5,12 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/urfave/cli/v2"
+
+	"github.com/muster-metrics/muster/cluster"
 )
 
 // Exit codes of every command.
@@ -74,7 +77,7 @@ func (f *failure) Error() string { return f.Text }
 func (f *failure) Unwrap() error { return f.cause }
 
 func usageError(err error) error {
-	return &failure{Code: exitUsage, Text: err.Error(), Next: "see `muster help`", cause: err}
+	return &failure{Code: exitUsage, Text: err.Error(), cause: err}
 }
 
 // errQuiet ends a command with a code after it has said everything itself.
@@ -93,8 +96,8 @@ func report(std stdio, argv []string, err error) int {
 	}
 	f := &failure{Code: exitFailed, Text: err.Error()}
 	errors.As(err, &f)
-	if f.Text != err.Error() && !errors.As(err, new(*failure)) {
-		f.Text = err.Error()
+	if f.Next == "" {
+		f.Next = nextAfter(f, err, argv)
 	}
 	if argsWantJSON(argv) {
 		enc := json.NewEncoder(std.err)
@@ -112,6 +115,35 @@ func report(std stdio, argv []string, err error) int {
 		std.notef("  next:  %s\n", f.Next)
 	}
 	return f.Code
+}
+
+// nextAfter is what helps against an error that does not say so itself.
+func nextAfter(f *failure, err error, argv []string) string {
+	var file *fs.PathError
+	switch {
+	case f.Code == exitUsage:
+		return "see `muster " + strings.TrimSpace(verbOf(argv)+" --help") + "`"
+	case errors.Is(err, cluster.ErrArchive):
+		return "take another one: the nodes keep theirs in DATA-DIR/snapshots, and `muster snapshot save` makes one"
+	case errors.As(err, &file):
+		return "look whether " + file.Path + " is there, and whether this user may use it"
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
+		return "look whether that folder is there, and whether this user may use it"
+	default:
+		return ""
+	}
+}
+
+// verbOf are the words of a command line that are verbs.
+func verbOf(argv []string) string {
+	var verbs []string
+	commands := newApp(stdio{io.Discard, io.Discard}).Commands
+	for _, word := range argv[min(1, len(argv)):] {
+		if next := find(commands, word); next != nil {
+			verbs, commands = append(verbs, word), next.Subcommands
+		}
+	}
+	return strings.Join(verbs, " ")
 }
 
 func wantsJSON(c *cli.Context) bool { return c.String("output") == "json" }

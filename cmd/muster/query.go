@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v2"
+
+	"github.com/muster-metrics/muster/cluster"
 )
 
 func queryCommand(std stdio) *cli.Command {
@@ -45,6 +47,9 @@ func queryCommand(std stdio) *cli.Command {
 			raw, head, err := cl.raw(c.Context, request{method: http.MethodGet, path: path, query: q})
 			if f := (*failure)(nil); errors.As(err, &f) && strings.HasPrefix(f.Text, "incomplete answer") {
 				f.Next = "bring the missing nodes back; --partial shows what there is meanwhile"
+				if strings.Contains(f.Text, cluster.ErrNoCluster.Error()) {
+					f.Text, f.Next = cluster.ErrNoCluster.Error(), "run `muster cluster init` here, or `muster cluster join`"
+				}
 			}
 			if err != nil {
 				return err

@@ -39,7 +39,7 @@ func tenantTokenRevoke(std stdio) *cli.Command {
 		Name: "revoke", Usage: "end a token", ArgsUsage: "ID TOKEN-ID", Flags: mutationFlags(),
 		Action: func(c *cli.Context) error {
 			if c.NArg() != 2 {
-				return usageError(errors.New("want the tenant's id and the token's id"))
+				return usageError(errors.New("muster tenant token revoke wants two arguments: the tenant's id and the token's id"))
 			}
 			id, token := c.Args().Get(0), c.Args().Get(1)
 			return act(c, std, "revoked token "+token, request{method: http.MethodDelete, path: tenantPath(id) + "/tokens/" + url.PathEscape(token)})
