@@ -47,6 +47,7 @@ func Plan(t *Table, nodes []Node, rf int) []Set {
 		p.fill()
 		p.level()
 		p.mix()
+		p.refine()
 	}
 	return p.sets()
 }

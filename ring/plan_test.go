@@ -18,17 +18,17 @@ func equalNodes(first Store, n int) []Node {
 	return nodes
 }
 
-func emptyTable(t testing.TB, slots int) *Table {
+func emptyTable(t fataler, slots int) *Table {
 	t.Helper()
 	tab, err := Empty(slots, 2, 1, 0)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%v", err)
 	}
 	return tab
 }
 
 // tableOf is a table whose slots have these sets.
-func tableOf(t testing.TB, sets []Set) *Table {
+func tableOf(t fataler, sets []Set) *Table {
 	t.Helper()
 	slots := make([]Slot, len(sets))
 	for i, s := range sets {
@@ -36,13 +36,13 @@ func tableOf(t testing.TB, sets []Set) *Table {
 	}
 	tab, err := New(slots, nil)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%v", err)
 	}
 	return tab
 }
 
 // planned is a settled table of these nodes.
-func planned(t testing.TB, slots int, nodes []Node, rf int) *Table {
+func planned(t fataler, slots int, nodes []Node, rf int) *Table {
 	t.Helper()
 	return tableOf(t, Plan(emptyTable(t, slots), nodes, rf))
 }
@@ -362,27 +362,46 @@ func TestAThirdZoneIsUsed(t *testing.T) {
 	}
 }
 
+// The largest rings are promised a plan in less than two seconds, whatever changes.
 func BenchmarkPlan(b *testing.B) {
-	for _, c := range []struct{ nodes, slots int }{{3, 4096}, {30, 4096}, {1000, 16384}} {
-		b.Run(fmt.Sprintf("join/nodes=%d/slots=%d", c.nodes, c.slots), func(b *testing.B) {
-			tab := planned(b, c.slots, equalNodes(1, c.nodes), 3)
-			nodes := equalNodes(1, c.nodes+1)
-			for b.Loop() {
-				Plan(tab, nodes, 3)
+	for _, c := range []struct{ nodes, slots, rf int }{{3, 4096, 3}, {30, 4096, 3}, {1000, 16384, 3}, {1000, 16384, 5}} {
+		usual, others := inZones(equalNodes(1, c.nodes), 3), inZones(equalNodes(1, c.nodes), 5)
+		tab, none := planned(b, c.slots, usual, c.rf), emptyTable(b, c.slots)
+		heavy := slices.Clone(usual)
+		for i := range heavy {
+			if i%7 == 0 {
+				heavy[i].Weight = 2 * UsualWeight
 			}
-		})
-		b.Run(fmt.Sprintf("zones/nodes=%d/slots=%d", c.nodes, c.slots), func(b *testing.B) {
-			nodes := equalNodes(1, c.nodes)
-			for i := range nodes {
-				nodes[i].Zone = fmt.Sprint(i % 3)
-			}
-			tab := planned(b, c.slots, nodes, 3)
-			gone := nodes[1:]
-			for b.Loop() {
-				Plan(tab, gone, 3)
-			}
-		})
+		}
+		for _, change := range []struct {
+			name  string
+			tab   *Table
+			nodes []Node
+			rf    int
+		}{
+			{"fresh", none, usual, c.rf},
+			{"join", tab, inZones(equalNodes(1, c.nodes+1), 3), c.rf},
+			{"leave", tab, usual[1:], c.rf},
+			{"double", tab, inZones(equalNodes(1, 2*c.nodes), 3), c.rf},
+			{"weights", tab, heavy, c.rf},
+			{"zones", tab, others, c.rf},
+			{"factor", tab, usual, c.rf - 1},
+		} {
+			b.Run(fmt.Sprintf("%s/nodes=%d/slots=%d/rf=%d", change.name, c.nodes, c.slots, c.rf), func(b *testing.B) {
+				for b.Loop() {
+					Plan(change.tab, change.nodes, change.rf)
+				}
+			})
+		}
 	}
+}
+
+// inZones puts the nodes into zones by turns.
+func inZones(nodes []Node, zones int) []Node {
+	for i := range nodes {
+		nodes[i].Zone = fmt.Sprint(i % zones)
+	}
+	return nodes
 }
 
 // A key's slot is looked up for every series of a write.

@@ -1,9 +1,6 @@
 package ring
 
-import (
-	"cmp"
-	"slices"
-)
+import "slices"
 
 // layOut fills an empty table. Slot by slot, each zone gets the replicas that it
 // must have to come out even, and in it the nodes that have most to take: so no
@@ -17,32 +14,80 @@ func (p *plan) layOut() {
 		sum[z] += left[i]
 	}
 	take := make([]int64, p.zones)
+	chosen := make([]int16, 0, MaxReplicas+1)
 	for s := range p.rows {
-		rest := int64(p.slots - s)
-		p.zoneTakes(take, sum, rest)
+		p.zoneTakes(s, take, sum)
 		at := 0
 		for z, members := range zone {
-			slices.SortFunc(members, func(a, b int16) int {
-				if left[a] != left[b] {
-					return int(left[b] - left[a])
-				}
-				return cmp.Compare(scatter(s, p.nodes[a].Store), scatter(s, p.nodes[b].Store))
-			})
-			for _, i := range members[:min(int(take[z]), len(members))] {
+			first := chosen[:0]
+			for _, i := range members {
+				first = p.keepFirst(first, i, s, int(take[z]), left)
+			}
+			for _, i := range first {
 				p.put(s, at, i)
 				left[i]--
 				sum[z]--
 				at++
 			}
 		}
-		slices.Sort(p.rows[s][:at])
+	}
+	p.shuffle()
+	for s := range p.rows {
+		slices.Sort(p.rows[s][:p.rf])
 	}
 }
 
-// zoneTakes shares a slot's places out among zones that have sum replicas left
-// for rest slots: each its even part, rounded down, and the largest remainders
-// one more.
-func (p *plan) zoneTakes(take, sum []int64, rest int64) {
+// shuffle lets nodes of one zone change places between slots at random. Laid out
+// in turn, a node meets some others far more often than the rest; when it leaves,
+// those cannot take over its slots, which they hold already.
+func (p *plan) shuffle() {
+	const dice Store = 1 << 31 // no store, for other numbers than its slots get
+	for s := range p.rows {
+		for at, a := range p.rows[s] {
+			if a == none {
+				continue
+			}
+			o := int(scatter(s, dice+Store(at)) % uint64(p.slots))
+			if p.place(o, a) >= 0 {
+				continue
+			}
+			for otherAt, b := range p.rows[o] {
+				if b != none && p.zone[b] == p.zone[a] && p.place(s, b) < 0 {
+					p.put(s, at, b)
+					p.put(o, otherAt, a)
+					break
+				}
+			}
+		}
+	}
+}
+
+// keepFirst puts node i among the first n of slot s: those that have most left to
+// take, in scattered order where they have as much. first has room for one more.
+func (p *plan) keepFirst(first []int16, i int16, s, n int, left []int64) []int16 {
+	before := func(a, b int16) bool {
+		if left[a] != left[b] {
+			return left[a] > left[b]
+		}
+		return scatter(s, p.nodes[a].Store) < scatter(s, p.nodes[b].Store)
+	}
+	if n == 0 || len(first) == n && !before(i, first[n-1]) {
+		return first
+	}
+	first = append(first, i)
+	for at := len(first) - 1; at > 0 && before(i, first[at-1]); at-- {
+		first[at-1], first[at] = first[at], first[at-1]
+	}
+	return first[:min(n, len(first))]
+}
+
+// zoneTakes shares the places of slot s out among zones that have sum replicas
+// left for it and the slots behind it: each its even part, rounded down, and the
+// largest remainders one more. Which of equal ones is scattered, so that a zone
+// meets every other in some slots: else only part of the others could take over
+// from a node that leaves.
+func (p *plan) zoneTakes(s int, take, sum []int64) {
+	rest := int64(p.slots - s)
 	places := int64(p.rf)
 	for z := range take {
 		take[z] = sum[z] / rest
@@ -51,7 +96,10 @@ func (p *plan) zoneTakes(take, sum []int64, rest int64) {
 	for ; places > 0; places-- {
 		best := -1
 		for z := range take {
-			if take[z] == sum[z]/rest && sum[z]%rest > 0 && (best < 0 || sum[z]%rest > sum[best]%rest) {
+			if take[z] > sum[z]/rest || sum[z]%rest == 0 {
+				continue
+			}
+			if best < 0 || sum[z]%rest > sum[best]%rest || sum[z]%rest == sum[best]%rest && scatter(s, Store(z)) < scatter(s, Store(best)) {
 				best = z
 			}
 		}
@@ -60,70 +108,4 @@ func (p *plan) zoneTakes(take, sum []int64, rest int64) {
 		}
 		take[best]++
 	}
-}
-
-// mix exchanges replicas between slots where one has more of a zone, or less,
-// than an even spread gives it. Every exchange leaves fewer pairs of replicas
-// that share a zone, so it ends.
-func (p *plan) mix() {
-	if p.zones < 2 {
-		return
-	}
-	slotsOf := make([][]int32, len(p.nodes))
-	for s := range p.rows {
-		for _, i := range p.rows[s] {
-			if i != none {
-				slotsOf[i] = append(slotsOf[i], int32(s))
-			}
-		}
-	}
-	for s := range p.rows {
-		for p.uneven(s) && p.exchange(s, slotsOf) {
-		}
-	}
-}
-
-func (p *plan) uneven(s int) bool {
-	for z := range p.zones {
-		if n := p.in(s, z); n > int(p.most[z]) || n < int(p.least[z]) {
-			return true
-		}
-	}
-	return false
-}
-
-// exchange finds the best partner for slot s, of equal ones the one that moves
-// fewest: node a of s and node b of another slot change places. slotsOf may name slots that a node has left since.
-func (p *plan) exchange(s int, slotsOf [][]int32) bool {
-	best, cost, at, from, to := 0, 0, -1, none, none
-	other := 0
-	for r, a := range p.rows[s] {
-		if a == none {
-			continue
-		}
-		for b := range int16(len(p.nodes)) {
-			gain := p.pairs(s, a, b)
-			if p.place(s, b) >= 0 {
-				continue
-			}
-			for _, x := range slotsOf[b] {
-				o := int(x)
-				if p.place(o, b) < 0 || p.place(o, a) >= 0 {
-					continue
-				}
-				d, c := gain+p.pairs(o, b, a), p.cost(s, a, b)+p.cost(o, b, a)
-				if d < best || d == best && d < 0 && c < cost {
-					best, cost, at, from, to, other = d, c, r, a, b, o
-				}
-			}
-		}
-	}
-	if at < 0 {
-		return false
-	}
-	p.put(other, p.place(other, to), from)
-	p.put(s, at, to)
-	slotsOf[from] = append(slotsOf[from], int32(other))
-	slotsOf[to] = append(slotsOf[to], int32(s))
-	return true
 }
