@@ -120,6 +120,10 @@ func TestAMoveIsCancelledAndStaysSo(t *testing.T) {
 		t.Fatalf("move %v", m)
 	}
 	r := h.state.Ring(DefaultRing)
+	h.closeAll(r)
+	r = h.state.Ring(DefaultRing)
+	late := moveOf(r, ring.NextSteps(r.Table, ring.Plan(r.Table, h.state.Eligible(r), r.RF()), r.Quorum()))
+	h.refused(clusterpb.Refusal_CONFLICT_VERSION, "steps", late)
 	if h.lead(1) != "" || h.state.Moving(r) != 0 {
 		t.Error("it goes on")
 	}

@@ -20,6 +20,9 @@ func (e *edit) moveSlots(c *clusterpb.MoveSlots) (uint64, *clusterpb.Refusal) {
 	if old.Deleted() {
 		return 0, notFound("ring %s was deleted at revision %d", old.Spec.GetName(), old.Spec.GetDeleted())
 	}
+	if m := old.Spec.GetMove(); m.GetCancelled() != 0 { // the leader had not heard
+		return 0, refuse(clusterpb.Refusal_CONFLICT_VERSION, "steps", "ring %s: its move was cancelled at revision %d", old.Spec.GetName(), m.GetCancelled())
+	}
 	if len(c.GetSteps()) > old.Table.Slots() {
 		return 0, invalid("steps", "%d steps for %d slots", len(c.GetSteps()), old.Table.Slots())
 	}
