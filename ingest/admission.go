@@ -33,9 +33,18 @@ func (a *admission) body(ctx context.Context, n int64) (release func(), ok bool)
 	return a.take(ctx, a.incoming, min(n, a.mostIn))
 }
 
-// work admits n decoded bytes. Their canonical form takes about as much again.
+// work admits decoded bytes and what their canonical form takes.
 func (a *admission) work(ctx context.Context, n int64) (release func(), ok bool) {
-	return a.take(ctx, a.decoded, min(2*n, a.most))
+	return a.take(ctx, a.decoded, min(n, a.most))
+}
+
+// more admits n bytes more to one that has been admitted. It does not wait: two
+// who waited for each other's would wait for ever.
+func (a *admission) more(n int64) (release func(), ok bool) {
+	if !a.decoded.TryAcquire(n) {
+		return nil, false
+	}
+	return func() { a.decoded.Release(n) }, true
 }
 
 func (a *admission) take(ctx context.Context, s *semaphore.Weighted, n int64) (func(), bool) {

@@ -34,20 +34,21 @@ func readBody(r io.Reader, length, limit int64) (*buffer, error) {
 	return buf, nil
 }
 
-// decode decompresses a body once the bytes that it becomes are admitted.
+// decode decompresses a body once the bytes that it becomes are admitted, laid
+// out too.
 // What it gives may be the body itself. release gives the admission back; it
 // is never nil.
 //
 // How many bytes a body becomes is what it says of itself. That may be wrong, or
 // be left out; then it is admitted anew for the most that it may become.
-func (i *Ingester) decode(ctx context.Context, c compression, body *buffer) (plain *buffer, release func(), err error) {
+func (i *Ingester) decode(ctx context.Context, m message, body *buffer) (plain *buffer, release func(), err error) {
 	none := func() {}
-	c, room, most, err := roomFor(c, body.b, i.cfg.MaxDecodedBytes)
+	c, room, most, err := roomFor(m.compression, body.b, i.cfg.MaxDecodedBytes)
 	if err != nil {
 		return nil, none, err
 	}
 	for {
-		release, ok := i.admission.work(ctx, room)
+		release, ok := i.admission.work(ctx, room+m.form.frames(room))
 		if !ok {
 			return nil, none, errOverloaded
 		}

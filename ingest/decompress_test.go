@@ -32,7 +32,7 @@ func decoded(t testing.TB, i *Ingester, c compression, raw []byte) ([]byte, erro
 	body := newBuffer(len(raw))
 	body.b = append(body.b, raw...)
 	defer body.release()
-	plain, release, err := i.decode(context.Background(), c, body)
+	plain, release, err := i.decode(context.Background(), message{compression: c}, body)
 	defer func() {
 		release()
 		if !i.admission.decoded.TryAcquire(i.admission.most) {
@@ -170,7 +170,7 @@ func BenchmarkDecode(b *testing.B) {
 			body.refs.Store(1)
 			b.ReportAllocs()
 			for b.Loop() {
-				plain, release, err := i.decode(context.Background(), c.compression, body)
+				plain, release, err := i.decode(context.Background(), message{compression: c.compression}, body)
 				if err != nil {
 					b.Fatal(err)
 				}

@@ -24,12 +24,15 @@ func (i *Ingester) serve(w http.ResponseWriter, r *http.Request, tenant string) 
 
 // account is what a request was about, for the metrics.
 type account struct {
-	known                      bool // the tenant: else its name is not worth a metric
-	bytes                      int
-	series, samples, exemplars int
+	known               bool // the tenant: else its name is not worth a metric
+	bytes               int
+	series, samples     int
+	exemplars, metadata int
 }
 
 func (i *Ingester) receive(w http.ResponseWriter, r *http.Request, tenant string, a *account) int {
+	m, notTaken := messageOf(r.Header)
+	m.form.written(w.Header(), 0)
 	v, t, err := i.tenant(r.Context(), tenant)
 	if err != nil {
 		return fail(w, err)
@@ -42,9 +45,8 @@ func (i *Ingester) receive(w http.ResponseWriter, r *http.Request, tenant string
 	if r.ContentLength > limit {
 		return fail(w, tooLarge("request body", limit))
 	}
-	m, err := messageOf(r.Header)
-	if err != nil {
-		return fail(w, err)
+	if notTaken != nil {
+		return fail(w, notTaken)
 	}
 	b, err := i.batch(r, v, t, m, limit, a)
 	if err != nil {
@@ -55,11 +57,13 @@ func (i *Ingester) receive(w http.ResponseWriter, r *http.Request, tenant string
 	if v, t, err = i.tenant(r.Context(), tenant); err != nil {
 		return fail(w, err)
 	}
-	a.series, a.samples, a.exemplars = len(b.wire.Series), b.wire.Samples+b.wire.Refused.Total(), b.wire.Exemplars
+	a.series, a.samples = len(b.wire.Series), b.wire.Samples+b.wire.Refused.Total()
+	a.exemplars, a.metadata = b.wire.Exemplars, b.wire.Metadata
 	repeat, _ := strconv.Atoi(r.Header.Get("Retry-Attempt"))
 	out := &write{ingester: i, tenant: tenant, batch: b.wire, frames: b.frames, repeat: repeat > 0}
 	out.run(r.Context(), v, t)
 	i.metrics.verdicts(out)
+	m.form.written(w.Header(), out.tally.sum().stored)
 	status, text := answerOf(out)
 	return say(w, status, text)
 }
@@ -177,7 +181,7 @@ func (c *creations) do(ctx context.Context, id string, create func(string) error
 type batch struct {
 	wire   *wire.Batch
 	frames *buffer
-	leave  func()
+	leave  []func()
 }
 
 var batches = sync.Pool{New: func() any { return &wire.Batch{} }}
@@ -188,7 +192,9 @@ func (b *batch) release() {
 	b.frames.release()
 	b.wire.Frames = nil
 	batches.Put(b.wire)
-	b.leave()
+	for _, leave := range b.leave {
+		leave()
+	}
 }
 
 // batch reads, decodes and walks the body.
@@ -208,16 +214,23 @@ func (i *Ingester) batch(r *http.Request, v *View, t Tenant, m message, limit in
 	}
 	defer body.release()
 	a.bytes = len(body.b)
-	plain, done, err := i.decode(r.Context(), m.compression, body)
+	plain, done, err := i.decode(r.Context(), m, body)
 	if err != nil {
 		done()
 		return nil, err
 	}
 	defer plain.release()
-	b := &batch{wire: batches.Get().(*wire.Batch), frames: newBuffer(len(plain.b) + len(plain.b)/16), leave: done}
+	size := int64(len(plain.b))
+	b := &batch{wire: batches.Get().(*wire.Batch), frames: newBuffer(int(m.form.frames(size))), leave: []func(){done}}
 	b.wire.Frames = b.frames.b
 	b.wire.Reset()
-	err = wire.WalkV1(plain.b, i.limits(v, t, len(plain.b)), b.wire)
+	lim := i.limits(v, t)
+	// No sender that fills in its times and values comes near to this in 1.0.
+	lim.Bytes = int(max(size+size, m.form.frames(size))) + 1<<20
+	if m.form == remoteWrite2 {
+		lim.More = func(n int) (int, error) { return n, i.grow(b, n) }
+	}
+	err = m.form.walk(plain.b, lim, b.wire)
 	b.frames.b = b.wire.Frames
 	if err != nil {
 		b.release()
@@ -226,17 +239,28 @@ func (i *Ingester) batch(r *http.Request, v *View, t Tenant, m message, limit in
 	return b, nil
 }
 
+// grow admits a batch that takes n bytes for as many more.
+func (i *Ingester) grow(b *batch, n int) error {
+	if int64(n) > i.cfg.MaxDecodedBytes {
+		return tooLarge("series, laid out,", int64(n))
+	}
+	done, ok := i.admission.more(int64(n))
+	if !ok {
+		return errOverloaded
+	}
+	b.leave = append(b.leave, done)
+	return nil
+}
+
 // limits of this request. Times are judged here, once, by the cluster's clock.
-func (i *Ingester) limits(v *View, t Tenant, size int) wire.Limits {
+func (i *Ingester) limits(v *View, t Tenant) wire.Limits {
 	now := i.cfg.Now()
 	if v.ClockOffset != nil {
 		now = now.Add(v.ClockOffset())
 	}
 	return wire.Limits{
-		Series:  int(t.Limits.SeriesPerRequest),
-		Samples: int(t.Limits.SamplesPerRequest),
-		// No sender that fills in its times and values comes near to this.
-		Bytes:       2*size + 1<<20,
+		Series:      int(t.Limits.SeriesPerRequest),
+		Samples:     int(t.Limits.SamplesPerRequest),
 		Names:       int(t.Limits.LabelNames),
 		NameLength:  int(t.Limits.LabelNameLength),
 		ValueLength: int(t.Limits.LabelValueLength),

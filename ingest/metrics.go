@@ -24,6 +24,7 @@ type metrics struct {
 	refused   *prometheus.CounterVec
 	deferred  *prometheus.CounterVec
 	exemplars prometheus.Counter
+	metadata  prometheus.Counter
 
 	sentShares     prometheus.Counter
 	forwards       *prometheus.CounterVec
@@ -70,6 +71,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		exemplars: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "muster_ingest_exemplars_ignored_total", Help: "Exemplars that came with writes and were left out.",
 		}),
+		metadata: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "muster_ingest_metadata_ignored_total", Help: "Metadata entries that came with writes and were left out.",
+		}),
 		sentShares: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "muster_ingest_shares_sent_total", Help: "Shares sent to peers.",
 		}),
@@ -95,7 +99,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	}
 	if reg != nil {
 		reg.MustRegister(m.inflight, m.requests, m.seconds, m.size, m.samples, m.series, m.accepted, m.refused, m.deferred,
-			m.exemplars, m.sentShares, m.forwards, m.replications, m.refusedShares, m.staleSeries, m.reroutedSeries, m.missedSamples)
+			m.exemplars, m.metadata, m.sentShares, m.forwards, m.replications, m.refusedShares, m.staleSeries, m.reroutedSeries, m.missedSamples)
 	}
 	return m
 }
@@ -111,6 +115,7 @@ func (m *metrics) answered(tenant string, status int, a account, took time.Durat
 	m.requests.WithLabelValues(code, "post", tenant).Inc()
 	m.seconds.WithLabelValues(code, "post").Observe(took.Seconds())
 	m.exemplars.Add(float64(a.exemplars))
+	m.metadata.Add(float64(a.metadata))
 	if a.bytes > 0 {
 		m.size.WithLabelValues(code, "post", tenant).Observe(float64(a.bytes))
 		m.samples.WithLabelValues(code, tenant).Observe(float64(a.samples))

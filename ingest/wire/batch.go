@@ -28,6 +28,7 @@ type Batch struct {
 	received int // samples of the request, the refused ones included
 	labels   []label
 	points   []point
+	symbols  symbols
 }
 
 // Reset empties the batch.
@@ -36,7 +37,10 @@ func (b *Batch) Reset() {
 		b.labels, b.points = nil, nil
 	}
 	clear(b.labels[:cap(b.labels)]) // they alias a body that is not ours any more
-	*b = Batch{Frames: b.Frames[:0], Series: b.Series[:0], labels: b.labels[:0], points: b.points[:0]}
+	*b = Batch{
+		Frames: b.Frames[:0], Series: b.Series[:0],
+		labels: b.labels[:0], points: b.points[:0], symbols: symbols{at: b.symbols.kept()},
+	}
 }
 
 // keptLabels is how much room for the labels of an untidy series a batch keeps.

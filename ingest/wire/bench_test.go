@@ -5,10 +5,23 @@ import (
 	"testing"
 
 	"github.com/prometheus/prometheus/prompb"
+	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
 )
 
 // request is what a Prometheus with 10 labels per series sends at once.
-func request(b testing.TB, n int) []byte {
+func request(b testing.TB, n int) []byte { return body(b, scraped(n)...) }
+
+// requestOfV2 is the same in 2.0, as Prometheus sends it: with metadata.
+func requestOfV2(b testing.TB, n int) []byte {
+	req := requestV2(scraped(n)...)
+	for i := range req.Timeseries {
+		req.Timeseries[i].Metadata.Type = writev2.Metadata_METRIC_TYPE_COUNTER
+		req.Timeseries[i].Samples[0].StartTimestamp = 1_600_000_000_000
+	}
+	return marshal(b, req)
+}
+
+func scraped(n int) []prompb.TimeSeries {
 	all := make([]prompb.TimeSeries, n)
 	for i := range all {
 		all[i] = series(one(1_700_000_000_000+int64(i), float64(i)*1.5),
@@ -18,10 +31,14 @@ func request(b testing.TB, n int) []byte {
 			"job", "kubernetes-service-endpoints", "method", "GET",
 			"namespace", "monitoring-system", "pod", fmt.Sprintf("frontend-5d9f7c-%05d", i))
 	}
-	return body(b, all...)
+	return all
 }
 
-func BenchmarkWalkV1(b *testing.B) {
+func BenchmarkWalkV1(b *testing.B) { benchmarkWalk(b, request, WalkV1) }
+
+func BenchmarkWalkV2(b *testing.B) { benchmarkWalk(b, requestOfV2, WalkV2) }
+
+func benchmarkWalk(b *testing.B, request func(testing.TB, int) []byte, walk func([]byte, Limits, *Batch) error) {
 	for _, n := range []int{2000} {
 		b.Run(fmt.Sprintf("series=%d", n), func(b *testing.B) {
 			raw := request(b, n)
@@ -30,7 +47,7 @@ func BenchmarkWalkV1(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				batch.Reset()
-				if err := WalkV1(raw, anyTime, &batch); err != nil || batch.Samples != n {
+				if err := walk(raw, anyTime, &batch); err != nil || batch.Samples != n {
 					b.Fatal(err, batch.Samples)
 				}
 			}
@@ -56,17 +73,21 @@ func BenchmarkReader(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/2000, "ns/series")
 }
 
-func TestWalkV1AllocatesNothing(t *testing.T) {
-	raw := request(t, 500)
-	var batch Batch
-	walk := func() {
-		batch.Reset()
-		if err := WalkV1(raw, anyTime, &batch); err != nil {
-			t.Fatal(err)
+func TestWalkingAllocatesNothing(t *testing.T) {
+	for name, c := range map[string]struct {
+		raw  []byte
+		walk func([]byte, Limits, *Batch) error
+	}{"1.0": {request(t, 500), WalkV1}, "2.0": {requestOfV2(t, 500), WalkV2}} {
+		var batch Batch
+		walk := func() {
+			batch.Reset()
+			if err := c.walk(c.raw, anyTime, &batch); err != nil {
+				t.Fatal(err)
+			}
 		}
-	}
-	walk()
-	if n := testing.AllocsPerRun(20, walk); n != 0 {
-		t.Errorf("%v allocations for 500 series", n)
+		walk()
+		if n := testing.AllocsPerRun(20, walk); n != 0 {
+			t.Errorf("%s: %v allocations for 500 series", name, n)
+		}
 	}
 }

@@ -23,6 +23,7 @@ const (
 // need be.
 type fields struct {
 	b   []byte
+	end int // where b ends in the whole body
 	err error
 
 	number int32
@@ -61,6 +62,9 @@ func (f *fields) next() bool {
 		return f.fail("illegal wire type")
 	}
 }
+
+// sub reads the message that the field is.
+func (f *fields) sub() fields { return fields{b: f.bytes, end: f.end - len(f.b)} }
 
 // is says whether the field has the wire type it should have.
 func (f *fields) is(wire int) bool {
@@ -146,9 +150,24 @@ func (f *fields) group() bool {
 	return true
 }
 
+// varintEnd is where the number that b begins with ends.
+func varintEnd(b []byte) int {
+	for i, c := range b {
+		if c < 0x80 {
+			return i + 1
+		}
+	}
+	return len(b)
+}
+
+// malformed says what is wrong with a body, and where.
+func malformed(at int, format string, args ...any) error {
+	return fmt.Errorf("%w: %s at byte %d", ErrFraming, fmt.Sprintf(format, args...), at)
+}
+
 func (f *fields) fail(what string) bool {
 	if f.err == nil {
-		f.err = fmt.Errorf("%w: %s", ErrFraming, what)
+		f.err = malformed(f.end-len(f.b), "%s", what)
 	}
 	return false
 }

@@ -15,6 +15,9 @@ type Limits struct {
 	// Bytes bounds the frames: a sample may take two bytes in a body and takes
 	// sixteen in a frame.
 	Bytes int
+	// More, where it is not nil, is asked once the frames take more than Bytes, for
+	// as many bytes more as it likes. Its error ends the walk.
+	More func(bytes int) (int, error)
 	// Names bounds the labels of a series, NameLength and ValueLength the bytes of each.
 	Names, NameLength, ValueLength int
 	// MinTime and MaxTime are the oldest and the newest time that is taken, Unix
@@ -39,11 +42,11 @@ func (e *TooLarge) Error() string { return fmt.Sprintf("more than %d %s", e.Limi
 // https://prometheus.io/docs/specs/prw/remote_write_spec/
 func WalkV1(body []byte, lim Limits, b *Batch) error {
 	w := walker{b: b, lim: unlimited(lim)}
-	series := 0
+	end := len(body)
 	for len(body) > 0 {
 		ts, rest, ok := fastSeries(body)
 		if !ok {
-			f := fields{b: body}
+			f := fields{b: body, end: end}
 			if !f.next() {
 				return f.err
 			}
@@ -65,19 +68,16 @@ func WalkV1(body []byte, lim Limits, b *Batch) error {
 		if !ok {
 			continue
 		}
-		if series++; series > w.lim.Series {
-			return &TooLarge{"series in a request", w.lim.Series}
+		if err := w.begin(); err != nil {
+			return err
 		}
 		if !w.fast(ts) {
-			if err := w.loose(ts); err != nil {
+			if err := w.loose(fields{b: ts, end: end - len(body)}); err != nil {
 				return err
 			}
 		}
-		if b.received > w.lim.Samples {
-			return &TooLarge{"samples in a request", w.lim.Samples}
-		}
-		if len(b.Frames) > w.lim.Bytes {
-			return &TooLarge{"bytes of series in a request", w.lim.Bytes}
+		if err := w.end(); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -116,9 +116,43 @@ func unlimited(lim Limits) Limits {
 	return lim
 }
 
+// walker lays out the series of one body.
 type walker struct {
-	b   *Batch
-	lim Limits
+	b      *Batch
+	lim    Limits
+	series int
+	// symbols is the table of a remote write 2.0 request; nil in 1.0.
+	symbols *symbols
+	// work is the bytes of labels that were looked up, also those that did not end
+	// in a frame: a reference takes a byte and may mean a megabyte.
+	work int
+}
+
+// begin counts a series before it is looked at.
+func (w *walker) begin() error {
+	if w.series++; w.series > w.lim.Series {
+		return &TooLarge{"series in a request", w.lim.Series}
+	}
+	return nil
+}
+
+// end judges the request so far, after each series.
+func (w *walker) end() error {
+	b := w.b
+	if b.received > w.lim.Samples {
+		return &TooLarge{"samples in a request", w.lim.Samples}
+	}
+	for max(len(b.Frames), w.work/4) > w.lim.Bytes {
+		if w.lim.More == nil {
+			return &TooLarge{"bytes of series in a request", w.lim.Bytes}
+		}
+		more, err := w.lim.More(w.lim.Bytes)
+		if err != nil {
+			return err
+		}
+		w.lim.Bytes += more
+	}
+	return nil
 }
 
 // fast lays out a series as every known sender writes it: labels in order and
@@ -127,14 +161,16 @@ type walker struct {
 func (w *walker) fast(ts []byte) bool {
 	b := w.b
 	start := b.begin(len(ts))
-	p, ok := w.fastLabels(ts)
-	if ok {
-		ok = w.fastSamples(ts[p:], start)
+	if p, ok := w.fastLabels(ts); ok {
+		labels := len(b.Frames) - start - headerBytes
+		rest, n, ok := w.fastSamples(ts[p:])
+		if ok && len(rest) == 0 {
+			w.finish(start, labels, n)
+			return true
+		}
 	}
-	if !ok {
-		b.Frames = b.Frames[:start]
-	}
-	return ok
+	b.Frames = b.Frames[:start]
+	return false
 }
 
 // fastLabels appends the labels and returns where they end. Names and values
@@ -188,15 +224,15 @@ func (w *walker) fastLabels(ts []byte) (int, bool) {
 	return p, named && names <= w.lim.Names && len(dst)-labels <= MaxLabelBytes && validUTF8(dst[labels:])
 }
 
-// fastSamples appends the samples and ends the frame that begins at start.
-func (w *walker) fastSamples(s []byte, start int) bool {
-	b := w.b
-	labels := b.Frames[start+headerBytes:]
-	received, old, young := 0, 0, 0
-	dst := b.Frames
-	for len(s) > 0 {
-		if len(s) < 2 || s[0] != 0x12 || s[1] >= 0x80 || int(s[1]) > len(s)-2 {
-			return false
+// taken counts the samples of a series.
+type taken struct{ received, old, young int }
+
+// fastSamples appends the samples in front of s and returns what is behind them.
+func (w *walker) fastSamples(s []byte) (rest []byte, n taken, ok bool) {
+	dst := w.b.Frames
+	for len(s) > 0 && s[0] == 0x12 {
+		if len(s) < 2 || s[1] >= 0x80 || int(s[1]) > len(s)-2 {
+			return nil, n, false
 		}
 		m := s[2 : 2+s[1]]
 		s = s[2+s[1]:]
@@ -208,30 +244,48 @@ func (w *walker) fastSamples(s []byte, start int) bool {
 		var t int64
 		if len(m) > 0 {
 			u, k := binary.Uvarint(m[1:])
-			if m[0] != 0x10 || k <= 0 || k != len(m)-1 {
-				return false
+			if m[0] != 0x10 || k <= 0 {
+				return nil, n, false
+			}
+			if k != len(m)-1 && !w.startTime(m[1+k:]) {
+				return nil, n, false
 			}
 			t = int64(u)
 		}
-		if received++; received > FrameSamples {
-			return false
+		if n.received++; n.received > FrameSamples {
+			return nil, n, false
 		}
 		switch {
 		case t < w.lim.MinTime:
-			old++
+			n.old++
 		case t > w.lim.MaxTime:
-			young++
+			n.young++
 		default:
 			dst = appendSample(dst, t, bits)
 		}
 	}
-	show := func() string { return Text(labels) }
-	b.Refused.add(TooOld, old, show)
-	b.Refused.add(TooNew, young, show)
-	b.received += received
-	b.Frames = dst
-	w.close(start, len(labels), received-old-young)
-	return true
+	w.b.Frames = dst
+	return s, n, true
+}
+
+// startTime says whether m is a start timestamp, which is left out, and nothing else.
+func (w *walker) startTime(m []byte) bool {
+	if w.symbols == nil || m[0] != 0x18 {
+		return false
+	}
+	_, k := binary.Uvarint(m[1:])
+	return k > 0 && k == len(m)-1
+}
+
+// finish counts the samples and ends the frame that begins at start.
+func (w *walker) finish(start, labels int, n taken) {
+	b := w.b
+	shown := b.Frames[start+headerBytes : start+headerBytes+labels]
+	show := func() string { return Text(shown) }
+	b.Refused.add(TooOld, n.old, show)
+	b.Refused.add(TooNew, n.young, show)
+	b.received += n.received
+	w.close(start, labels, n.received-n.old-n.young)
 }
 
 // close ends the frame that begins at start; one without samples is dropped.

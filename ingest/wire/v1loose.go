@@ -10,11 +10,11 @@ import (
 // Prometheus does it, its labels are sorted, empty values dropped, and either
 // the frame is the same that a tidy sender would have caused, or the series is
 // refused with a reason. An error means that the body is no message at all.
-func (w *walker) loose(ts []byte) error {
+func (w *walker) loose(ts fields) error {
 	b := w.b
 	b.labels, b.points = b.labels[:0], b.points[:0]
 	histograms := 0
-	f := fields{b: ts}
+	f := ts
 	for f.next() {
 		if f.number > 4 {
 			continue
@@ -25,9 +25,9 @@ func (w *walker) loose(ts []byte) error {
 		var err error
 		switch f.number {
 		case 1:
-			err = w.looseLabel(f.bytes)
+			err = w.looseLabel(f.sub())
 		case 2:
-			err = w.loosePoint(f.bytes)
+			err = w.loosePoint(f.sub())
 		case 3:
 			b.Exemplars++
 		case 4:
@@ -49,9 +49,8 @@ func (w *walker) loose(ts []byte) error {
 // tenant's limits say: two bytes of a body can be a label.
 const maxLabels = 1 << 14
 
-func (w *walker) looseLabel(m []byte) error {
+func (w *walker) looseLabel(f fields) error {
 	var l label
-	f := fields{b: m}
 	for f.next() {
 		if f.number > 2 {
 			continue
@@ -71,9 +70,8 @@ func (w *walker) looseLabel(m []byte) error {
 	return f.err
 }
 
-func (w *walker) loosePoint(m []byte) error {
+func (w *walker) loosePoint(f fields) error {
 	var p point
-	f := fields{b: m}
 	for f.next() {
 		switch f.number {
 		case 1:
@@ -86,6 +84,10 @@ func (w *walker) loosePoint(m []byte) error {
 				return f.err
 			}
 			p.t = int64(f.value)
+		case 3: // in 2.0 the start timestamp; in 1.0 nobody's
+			if w.symbols != nil && !f.is(wireVarint) {
+				return f.err
+			}
 		}
 	}
 	if f.err != nil {
@@ -102,20 +104,11 @@ func (w *walker) loosePoint(m []byte) error {
 // out the rest.
 func (w *walker) judge(histograms int) {
 	b := w.b
-	show := func() string {
-		var t text
-		for _, l := range b.labels {
-			if !t.label(l.name, l.value) {
-				break
-			}
-		}
-		return t.String()
-	}
 	if reason, ok := w.tidy(); !ok {
-		b.Refused.add(reason, len(b.points)+histograms, show)
+		b.Refused.add(reason, len(b.points)+histograms, w.show)
 		return
 	}
-	b.Refused.add(NativeHistogram, histograms, show)
+	b.Refused.add(NativeHistogram, histograms, w.show)
 	kept := b.points[:0]
 	old, young := 0, 0
 	for _, p := range b.points {
@@ -128,11 +121,22 @@ func (w *walker) judge(histograms int) {
 			kept = append(kept, p)
 		}
 	}
-	b.Refused.add(TooOld, old, show)
-	b.Refused.add(TooNew, young, show)
+	b.Refused.add(TooOld, old, w.show)
+	b.Refused.add(TooNew, young, w.show)
 	for part := range slices.Chunk(kept, FrameSamples) {
 		w.lay(part)
 	}
+}
+
+// show writes the collected labels for a person.
+func (w *walker) show() string {
+	var t text
+	for _, l := range w.b.labels {
+		if !t.label(l.name, l.value) {
+			break
+		}
+	}
+	return t.String()
 }
 
 // tidy drops empty values, sorts, and says whether the labels can be stored.
