@@ -32,6 +32,8 @@ type slotObject struct {
 	Replicas []string `json:"replicas"`
 	Quorum   int      `json:"quorum"`
 	Changed  uint64   `json:"changed"`
+	// OpenEpochs counts the slot's own: while there is one it does not move again.
+	OpenEpochs int `json:"open_epochs,omitempty"`
 }
 
 func (a *api) slots(req *http.Request, st *cluster.State) (object, error) {
@@ -44,13 +46,17 @@ func (a *api) slots(req *http.Request, st *cluster.State) (object, error) {
 		Short: r.Short(), BelowQuorum: r.BelowQuorum(), OpenEpochs: len(r.Table.Open()), WaitingFor: a.waitingFor(st, r),
 		Move: moveOf(st, r, a.node.Health()),
 	}
+	open := make([]int, len(o.Slots))
+	for _, e := range r.Table.Open() {
+		open[e.Slot]++
+	}
 	for i := range o.Slots {
 		s := r.Table.Slot(i)
 		names := make([]string, 0, s.Replicas.Len())
 		for k := range s.Replicas.Len() {
 			names = append(names, st.Store(s.Replicas.At(k)).GetNode())
 		}
-		o.Slots[i] = slotObject{i, names, s.Quorum, s.Changed}
+		o.Slots[i] = slotObject{i, names, s.Quorum, s.Changed, open[i]}
 	}
 	return object{o, r.Spec.GetVersion()}, nil
 }
