@@ -23,6 +23,10 @@ type share struct {
 	lo, hi  int
 	samples int
 	wave    uint8
+	// sent is what the share was routed by; rest says that its replica is behind
+	// and that the share is what it can take nevertheless.
+	sent *sight
+	rest bool
 }
 
 // each calls f for the number of each series.

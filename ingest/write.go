@@ -71,7 +71,7 @@ func (w *write) run(ctx context.Context, v *View, t Tenant) {
 		select {
 		case <-w.inbox.wake:
 			for _, r := range w.inbox.take() {
-				w.count(r, again)
+				w.count(ctx, r, again)
 			}
 			again.add(w.tally.takeStale())
 		case <-changed:
@@ -88,7 +88,6 @@ func (w *write) run(ctx context.Context, v *View, t Tenant) {
 
 // send routes series, nil for all, and sends their shares.
 func (w *write) send(ctx context.Context, v *View, t Tenant, which []uint32, wave uint8) {
-	i := w.ingester
 	r := v.Ring(t.Ring)
 	if r == nil || r.Table == nil {
 		w.troubles["no ring takes the tenant"]++
@@ -100,9 +99,15 @@ func (w *write) send(ctx context.Context, v *View, t Tenant, which []uint32, wav
 	if len(p.short) > 0 {
 		w.troubles[fmt.Sprintf("ring %s has fewer replicas than its quorum", r.Name)]++
 	}
-	for k := range p.shares {
-		s := &p.shares[k]
-		if leave := i.dispatch(ctx, v, s, w.message(v, t, s), w.inbox.put); leave != nil {
+	w.dispatch(ctx, &sight{v, t}, p.shares)
+}
+
+// dispatch sends shares that were routed by one look.
+func (w *write) dispatch(ctx context.Context, by *sight, shares []share) {
+	for k := range shares {
+		s := &shares[k]
+		s.sent = by
+		if leave := w.ingester.dispatch(ctx, by.view, s, w.message(by.view, by.tenant, s), w.inbox.put); leave != nil {
 			w.leave = append(w.leave, leave)
 		}
 	}
@@ -157,7 +162,7 @@ func (i *Ingester) dispatch(ctx context.Context, v *View, s *share, m *peerpb.Sh
 }
 
 // count brings one answer into the tally.
-func (w *write) count(r reply, again *reroute) {
+func (w *write) count(ctx context.Context, r reply, again *reroute) {
 	switch {
 	case r.err != nil:
 		w.troubles[r.err.Error()]++
@@ -165,6 +170,8 @@ func (w *write) count(r reply, again *reroute) {
 	case r.res.Status == peerpb.Status_STALE:
 		again.until = max(again.until, r.res.StaleRevision)
 		w.all(r.share, peerpb.Outcome_STALE_SERIES)
+	case r.res.Status == peerpb.Status_BEHIND && w.behind(ctx, r):
+		w.troubles[fmt.Sprintf("%s: %s", r.who, r.res.Detail)]++
 	case r.res.Status != peerpb.Status_DONE:
 		w.troubles[fmt.Sprintf("%s: %s", r.who, r.res.Detail)]++
 		w.all(r.share, peerpb.Outcome_FAILED)
