@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/muster-metrics/muster/cmd/muster/fencing"
 	"github.com/muster-metrics/muster/cmd/muster/robust"
 )
 
@@ -41,6 +42,7 @@ var parts = []struct {
 	{"changes", timedChanges},
 	{"leader", leaderKills},
 	{"writes", writes},
+	{"fencing", fencings},
 	{"consistency", consistency},
 }
 
@@ -140,6 +142,58 @@ func leaderKills(ctx context.Context, o options) error {
 	fmt.Printf("leader killed %d times: changes accepted again after %v in the median, %v at worst; %d samples acknowledged meanwhile, %d refused by living nodes; %s\n",
 		len(r.Waits), r.Median().Round(time.Millisecond), r.Worst().Round(time.Millisecond), r.Acknowledged, len(r.Refused), verdict(r.Findings))
 	return errors.Join(findings("refused: ", r.Refused), findings("", r.Findings))
+}
+
+// fenced are the clusters of the fencing stories and what happens to each.
+var fenced = []struct {
+	nodes, factor int
+	stories       []fencing.Story
+}{
+	{5, 3, []fencing.Story{fencing.Frozen, fencing.CutOff, fencing.Muted, fencing.Deafened, fencing.TwoCoordinators, fencing.Minority, fencing.Restart, fencing.Removed}},
+	{3, 3, []fencing.Story{fencing.Frozen, fencing.CutOff, fencing.Muted, fencing.Deafened, fencing.TwoCoordinators}},
+	{3, 2, []fencing.Story{fencing.Silent}},
+	{5, 2, []fencing.Story{fencing.Silent}},
+}
+
+// faultTime is how much longer than it must be a fault of the fencing stories
+// lasts: a node waits ten seconds for a silent one before it answers a query.
+const faultTime = 12 * time.Second
+
+func fencings(ctx context.Context, o options) error {
+	var failed []error
+	for i := range max(1, o.seeds/4) { // one takes as long as four of the consistency check
+		seed := o.first + uint64(i)
+		for _, f := range fenced {
+			found, err := fencingOn(ctx, o, seed, f.nodes, f.factor, f.stories)
+			failed = append(failed, found...)
+			if err != nil {
+				return errors.Join(append(failed, err)...)
+			}
+		}
+	}
+	return errors.Join(failed...)
+}
+
+// fencingOn lets stories happen to one cluster, one after the other.
+func fencingOn(ctx context.Context, o options, seed uint64, nodes, factor int, stories []fencing.Story) (failed []error, err error) {
+	where := fmt.Sprintf("seed %d, %d nodes, %d copies", seed, nodes, factor)
+	scene, err := fencing.Open(ctx, fencing.Config{
+		Binary: o.binary, Dir: filepath.Join(o.keep, fmt.Sprintf("fencing-%d-%d-%d", seed, nodes, factor)),
+		Nodes: nodes, Factor: factor, Seed: seed, Hold: faultTime,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", where, err)
+	}
+	defer scene.Close()
+	for _, story := range stories {
+		r, err := scene.Play(ctx, story)
+		if err != nil {
+			return failed, fmt.Errorf("%s: %s: %w", where, story.Name, err)
+		}
+		fmt.Printf("fencing: %s: %s: %v; %s\n", where, r.Story, r, verdict(r.Findings))
+		failed = append(failed, findings(where+": "+r.Story+": ", r.Findings))
+	}
+	return failed, nil
 }
 
 func timedChanges(ctx context.Context, o options) error {
