@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"testing"
@@ -13,6 +14,7 @@ import (
 const (
 	childVar = "MUSTER_TSDB_TEST_CHILD"
 	childAge = "MUSTER_TSDB_TEST_AGE" // how far back the child's samples begin
+	childLet = "MUSTER_TSDB_TEST_LET" // set: the child lets series go all the time
 )
 
 func childDir() string { return os.Getenv(childVar) }
@@ -26,6 +28,9 @@ func runChild() {
 		os.Exit(1)
 	}
 	go func() { _ = db.Run(context.Background()) }()
+	if os.Getenv(childLet) != "" {
+		go keepLettingGo(db)
+	}
 	age, err := time.ParseDuration(os.Getenv(childAge))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -58,14 +63,37 @@ func runChild() {
 	}
 }
 
+// keepLettingGo lets half of the series go, then all of them, and again; they all
+// come back with the next share.
+func keepLettingGo(db *DB) {
+	for n := 0; ; n++ {
+		_, err := db.LetGo(context.Background(), acme, 0, func(h uint64) bool { return n%2 == 0 || h%2 == 0 })
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
+}
+
 func TestKilledProcessLosesNothingAcknowledged(t *testing.T) {
+	killOften(t, 3, 400)
+}
+
+func TestProcessKilledWhileItLetsGoLosesNothing(t *testing.T) {
+	killOften(t, 6, 60, childLet+"=1")
+}
+
+// killOften starts a child again and again, and kills it after some shares, each
+// time some more. Whatever it said was stored must be there, once.
+func killOften(t *testing.T, rounds, shares int, env ...string) {
 	if testing.Short() {
 		t.Skip("starts a process")
 	}
 	dir := t.TempDir()
-	for round := range 3 {
+	for round := range rounds {
 		child := exec.Command(os.Args[0])
-		child.Env = append(os.Environ(), childVar+"="+dir, fmt.Sprint(childAge, "=", time.Duration(3-round)*time.Minute))
+		child.Env = append(os.Environ(), childVar+"="+dir, fmt.Sprint(childAge, "=", time.Duration(rounds-round)*time.Minute))
+		child.Env = append(child.Env, env...)
 		child.Stderr = os.Stderr
 		pipe, err := child.StdoutPipe()
 		if err != nil {
@@ -81,14 +109,14 @@ func TestKilledProcessLosesNothingAcknowledged(t *testing.T) {
 				break // the line that the kill cut off
 			}
 			acked = append(acked, at)
-			if len(acked) == 400*(round+1) {
+			if len(acked) == shares*(round+1) {
 				if err := child.Process.Kill(); err != nil {
 					t.Fatal(err)
 				}
 			}
 		}
 		_ = child.Wait() // killed
-		if len(acked) < 400*(round+1) {
+		if len(acked) < shares*(round+1) {
 			t.Fatalf("the child ended by itself after %d shares", len(acked))
 		}
 		expectAcked(t, dir, acked)
@@ -97,7 +125,7 @@ func TestKilledProcessLosesNothingAcknowledged(t *testing.T) {
 
 func expectAcked(t *testing.T, dir string, acked []int64) {
 	t.Helper()
-	db := New(Config{Dir: dir, BlockDuration: 10 * time.Second})
+	db := New(Config{Dir: dir, BlockDuration: 10 * time.Second, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	db.SetTenants([]Settings{{Key: acme}}, nil)
 	if err := db.Open(t.Context()); err != nil {
 		t.Fatal(err)
@@ -110,7 +138,10 @@ func expectAcked(t *testing.T, dir string, acked []int64) {
 	have := map[string]map[int64]bool{}
 	for name, samples := range all {
 		have[name] = map[int64]bool{}
-		for _, s := range samples {
+		for i, s := range samples {
+			if i > 0 && samples[i-1].t >= s.t {
+				t.Fatalf("%s at %d is read after %d", name, s.t, samples[i-1].t)
+			}
 			have[name][s.t] = true
 		}
 	}

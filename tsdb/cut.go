@@ -78,7 +78,9 @@ func (d *DB) Cut(ctx context.Context, key Key) error {
 }
 
 func (e *engine) cutDue(ctx context.Context) (windows int, err error) {
-	e.cutting.Lock()
+	if !e.cutting.TryLock() {
+		return 0, nil // series are being let go: the other tenants need not wait for it
+	}
 	defer e.cutting.Unlock()
 	if time.Now().Before(e.cutRetry) {
 		return 0, nil
@@ -144,17 +146,20 @@ func (e *engine) cutWindows(ctx context.Context, target int64, broken bool) (win
 	return windows, nil
 }
 
-// holdsUntil reports whether the head may hold in-order samples up to target.
+// holdsUntil reports whether the head or its log may hold in-order samples up to
+// target. A head that has let all its series go still has them in its log.
 func (e *engine) holdsUntil(target int64) bool {
 	head := e.db.Head()
-	return head.NumSeries() > 0 && head.MinTime() <= target
+	return head.MinTime() <= target && (head.NumSeries() > 0 || head.MinTime() < head.MaxTime())
 }
 
-// blocksEnd is where the newest block cut from the head ends; exclusive.
+// blocksEnd is where the newest block cut from the head ends; exclusive. Blocks of
+// late samples, and of series that were let go, end with their window, whether or
+// not the head has been cut there.
 func (e *engine) blocksEnd() int64 {
 	end := int64(math.MinInt64)
 	for _, b := range e.db.Blocks() {
-		if m := b.Meta(); !m.Compaction.FromOutOfOrder() {
+		if m := b.Meta(); !m.Compaction.FromOutOfOrder() && !m.Compaction.FromSelectedSeries() {
 			end = max(end, m.MaxTime)
 		}
 	}

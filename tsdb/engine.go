@@ -40,6 +40,8 @@ type engine struct {
 	refs     refTable      // under writing
 	torn     bool          // a write to a log failed: nothing more is appended to it; under writing
 
+	readers turnstile // shut while series are let go
+
 	cutting  sync.Mutex
 	cutRetry time.Time // not before, after a failure; under cutting
 	boundary int64     // the newest window whose time to be cut had come at the last look; under cutting
@@ -171,10 +173,7 @@ func (e *engine) close() (err error) {
 // repairedFrom is the time from which a repaired log may lack samples: what
 // came after the bad record is gone, and the record's own time is not known.
 func (e *engine) repairedFrom(lastSync int64) int64 {
-	from := int64(0)
-	for _, b := range e.db.Blocks() {
-		from = max(from, b.MaxTime())
-	}
+	from := max(0, e.blocksEnd())
 	if head := e.db.Head().MaxTime(); head != math.MinInt64 {
 		from = max(from, head)
 	}

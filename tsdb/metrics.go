@@ -13,6 +13,8 @@ type metrics struct {
 	retainFailures prometheus.Counter
 	syncFailures   prometheus.Counter
 	openFailures   prometheus.Counter
+
+	letGoSeries, letGoRuns, letGoFailures, letGoSeconds prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer, d *DB) *metrics {
@@ -37,6 +39,10 @@ func newMetrics(reg prometheus.Registerer, d *DB) *metrics {
 	m.retainFailures = counter("muster_tsdb_retention_failures_total", "Deletions of old blocks that failed.")
 	m.syncFailures = counter("muster_tsdb_sync_failures_total", "Rounds in which some log could not be synced.")
 	m.openFailures = counter("muster_tsdb_open_failures_total", "Openings of a tenant that failed.")
+	m.letGoSeries = counter("muster_tsdb_letgo_series_total", "Series compacted out of a head early because their slots moved away.")
+	m.letGoRuns = counter("muster_tsdb_letgo_runs_total", "Times that a tenant's moved series were compacted out of its head.")
+	m.letGoFailures = counter("muster_tsdb_letgo_failures_total", "Such times, or the search before, that failed.")
+	m.letGoSeconds = counter("muster_tsdb_letgo_seconds_total", "Time that it took.")
 	gauge("muster_tsdb_tenants", "Tenants that are served.", func() float64 { return float64(len(d.all())) })
 	gauge("muster_tsdb_open_tenants", "Tenants that are open.", func() float64 { return float64(d.Stats().Open) })
 	gauge("muster_tsdb_head_series", "Series in the heads of all tenants.", func() float64 { return float64(d.Stats().Series) })

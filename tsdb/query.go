@@ -26,7 +26,7 @@ func (d *DB) ChunkQuerier(key Key, mint, maxt int64) (storage.ChunkQuerier, erro
 	if e == nil {
 		return storage.NoopChunkedQuerier(), nil
 	}
-	q, err := e.db.ChunkQuerier(mint, maxt)
+	q, err := e.openQuerier(d.ctx, mint, maxt)
 	if err != nil {
 		t.release()
 		return nil, fmt.Errorf("query: %w", err)
@@ -35,6 +35,14 @@ func (d *DB) ChunkQuerier(key Key, mint, maxt int64) (storage.ChunkQuerier, erro
 		defer t.release()
 		return q.Close()
 	})}, nil
+}
+
+// openQuerier opens one as soon as readers may go in.
+func (e *engine) openQuerier(ctx context.Context, mint, maxt int64) (storage.ChunkQuerier, error) {
+	if err := e.readers.pass(ctx); err != nil {
+		return nil, fmt.Errorf("closed: %w", ErrNotReady)
+	}
+	return e.db.ChunkQuerier(mint, maxt)
 }
 
 // querier keeps its engine open until it is closed, which may be twice.

@@ -55,7 +55,9 @@ func (e *engine) retain() error {
 	if len(e.blocksToDelete(e.db.Blocks())) == 0 {
 		return nil
 	}
-	e.cutting.Lock()
+	if !e.cutting.TryLock() {
+		return nil // the next look does it
+	}
 	defer e.cutting.Unlock()
 	// The TSDB deletes when it reloads its blocks, and has no call for that alone.
 	// Cutting the empty range before all time writes nothing, and reloads.
