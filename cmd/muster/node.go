@@ -45,6 +45,8 @@ type nodeConfig struct {
 	Log                            *slog.Logger
 	// Timing is Raft's and the heartbeats'; zero is for production.
 	Timing cluster.Timing
+	// LetGo is when moved series leave the memory; zero is for production.
+	LetGo letGoConfig
 }
 
 // node is all rooms of one process, from the ground up.
@@ -65,6 +67,7 @@ type node struct {
 	adopted *tsdb.Adopted
 	taker   *custody.Taker
 	leaver  *custody.Leaver
+	letGo   *letGo
 	door    *door.Door
 	cluster *cluster.Node
 	ingest  *ingest.Ingester
@@ -181,6 +184,7 @@ func (n *node) newAPI() {
 	log := n.log.With("room", "api")
 	n.reader = prom.NewReader(n.folder.store, n.cluster.State, n.tsdb, log)
 	n.newCustody()
+	n.letGo = n.newLetGo()
 	n.reader.Keep(n.taker)
 	n.prom = prom.New(prom.Config{
 		Self: n.cfg.Name, Local: n.reader, State: n.cluster.State, Dial: n.door.Dial, ReadPoint: n.cluster.Barrier,
@@ -260,6 +264,7 @@ func (n *node) Run(ctx context.Context) error {
 	behind.Go(func() error { return n.ingest.Run(roomsCtx) })
 	behind.Go(func() error { return n.taker.Run(roomsCtx) })
 	behind.Go(func() error { return n.leaver.Run(roomsCtx) })
+	behind.Go(func() error { return n.letGo.Run(roomsCtx) })
 	behind.Go(func() error { n.awaitCurrent(roomsCtx); return nil })
 	if n.shipper != nil {
 		behind.Go(func() error { return n.shipper.Run(roomsCtx) })

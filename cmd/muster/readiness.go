@@ -29,6 +29,13 @@ func (r *readiness) setReplayed() {
 	r.replayed = true
 }
 
+// isReplayed says whether the tenants' logs have been read.
+func (r *readiness) isReplayed() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.replayed
+}
+
 func (r *readiness) setDraining() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
