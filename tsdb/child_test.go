@@ -124,11 +124,14 @@ func killOften(t *testing.T, rounds, shares int, env ...string) {
 		if len(acked) < shares*(round+1) {
 			t.Fatalf("the child ended by itself after %d shares", len(acked))
 		}
-		expectAcked(t, dir, acked)
+		expectAcked(t, dir, acked, len(env) > 0)
 	}
 }
 
-func expectAcked(t *testing.T, dir string, acked []int64) {
+// expectAcked wants every acknowledged sample once. torn says that a gap may be
+// declared: a kill between the two pages that a record lies on tears it, and who
+// finds it cannot know that nobody was told. It takes hundreds of kills.
+func expectAcked(t *testing.T, dir string, acked []int64, torn bool) {
 	t.Helper()
 	db := New(Config{Dir: dir, BlockDuration: 10 * time.Second, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	db.SetTenants([]Settings{{Key: acme}}, nil)
@@ -136,7 +139,7 @@ func expectAcked(t *testing.T, dir string, acked []int64) {
 		t.Fatal(err)
 	}
 	defer closeDB(t, db)
-	if s := db.Status(acme); !s.Replayed || len(s.Gaps) != 0 {
+	if s := db.Status(acme); !s.Replayed || len(s.Gaps) != 0 && !torn {
 		t.Fatalf("after the end of a process only: %+v", s)
 	}
 	all := held(t, db, acme)
