@@ -34,7 +34,9 @@
 //
 // Windows are cut by the wall clock, for silent tenants too, the out-of-order
 // head after them. Before a range is written, a fence sends samples that belong
-// into it to the out-of-order head. Nothing foreign is ever placed in a tenant's
-// directory: a block there without the hint from-out-of-order makes the next
-// start discard the log below its end.
+// into it to the out-of-order head. Series whose slots moved away are written to
+// blocks of their own and dropped before their window's time (letgo.go says what a
+// crash does). Nothing foreign is ever placed in a tenant's directory: a block
+// there without the hint from-out-of-order makes the next start discard the log
+// below its end.
 package tsdb
