@@ -52,6 +52,7 @@ type electorate struct {
 	stored           uint8 // replicas that stored all of it, while nothing has gone wrong
 	wave             uint8 // in which it was last sent; votes of older ones do not count
 	again            bool  // it is in tally.stale
+	doubted          bool  // a replica has called it stale, see doubt
 }
 
 // tally counts the replicas' answers until the verdict on every sample is
@@ -66,6 +67,8 @@ type tally struct {
 	// stale are the series that have lost their quorum because a replica has
 	// seen a change that the coordinator had not: they are to be routed again.
 	stale []uint32
+	// doubted are those that still may have it from the others.
+	doubted []uint32
 }
 
 func newTally(b *wire.Batch) *tally {
@@ -164,6 +167,8 @@ func (t *tally) vote(n uint32, e *electorate, b *ballot, o peerpb.Outcome) {
 		}
 	case hopeless && blamed+pending <= replicas-quorum:
 		t.decide(b, deferred)
+	case b.stale:
+		t.doubt(n)
 	}
 }
 

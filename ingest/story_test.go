@@ -391,6 +391,35 @@ func TestMovedSeriesAreRoutedAgain(t *testing.T) {
 	}
 }
 
+// TestAHungReplicaDoesNotHoldUpWhatHasMoved: of the old replicas one has stored,
+// one says that the series have moved, and one hangs. The new ones take them.
+func TestAHungReplicaDoesNotHoldUpWhatHasMoved(t *testing.T) {
+	b := newBed(t, 5, nil)
+	move := func(base uint64, set ring.Set) (steps []ring.Step) {
+		for s := range 64 {
+			steps = append(steps, ring.Step{Slot: s, Replicas: set, Quorum: 2, Base: base})
+		}
+		return steps
+	}
+	before, err := tableOf(t, 64, 3, 3, 2, 5).Apply(move(5, ring.SetOf(2, 3, 4)), 10, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	after, err := before.Apply(move(10, ring.SetOf(1, 2, 5)), 20, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.show(10, before)
+	hung := make(chan struct{})
+	defer close(hung)
+	b.nodes[3].storage.set(func(s *promStorage) { s.gate = func(string) error { <-hung; return nil } })
+	for _, i := range []int{1, 4} { // n3 has not heard of it
+		b.nodes[i].ing.SetView(b.view(b.nodes[i], 20, after, nil))
+	}
+	time.AfterFunc(50*time.Millisecond, func() { b.nodes[0].ing.SetView(b.view(b.nodes[0], 20, after, nil)) })
+	b.nodes[0].mustPost(samplesOf(500, now(), 1), http.StatusNoContent)
+}
+
 func TestARequestMayBeLargerThanTheWayToAPeerIsWide(t *testing.T) {
 	b := newBed(t, 3, func(c *Config) { c.PeerBytes, c.QuorumTimeout = 1<<19, 30*time.Second })
 	b.show(10, tableOf(t, 64, 3, 3, 2, 5))

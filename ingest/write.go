@@ -58,6 +58,8 @@ func (w *write) run(ctx context.Context, v *View, t Tenant) {
 	defer timeout.Stop()
 	again := &reroute{write: w}
 	defer again.stop()
+	var doubted doubts
+	defer doubted.stop()
 	defer func() {
 		for _, leave := range w.leave {
 			leave()
@@ -73,6 +75,10 @@ func (w *write) run(ctx context.Context, v *View, t Tenant) {
 			for _, r := range w.inbox.take() {
 				w.count(ctx, r, again)
 			}
+			again.add(w.tally.takeStale())
+			doubted.add(w.tally.takeDoubted())
+		case <-doubted.over():
+			w.tally.despair(doubted.take())
 			again.add(w.tally.takeStale())
 		case <-changed:
 		case <-expired:

@@ -113,7 +113,7 @@ func (s *sender) run(ctx context.Context, start int64) {
 			if status/100 == 2 {
 				s.acked++
 			} else if status != 0 {
-				s.refused = append(s.refused, fmt.Sprintf("round %d: %d %s", round, status, text))
+				s.refused = append(s.refused, fmt.Sprintf("round %d, until %s: %d %s", round, time.Now().UTC().Format("15:04:05.000"), status, text))
 			}
 			s.mu.Unlock()
 			if status/100 == 2 {
