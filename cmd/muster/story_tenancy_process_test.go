@@ -54,6 +54,7 @@ func TestATenantMovesWhileItsLeaderDiesAndACoordinatorIsFrozen(t *testing.T) {
 	require.NoError(t, f.Nodes[leader].Start(ctx))
 	require.NoError(t, f.Settle(ctx))
 	moreRounds(t, senders, 5)
+	senders[leader].forgive() // until it was ready again
 
 	// Not the leader, so that somebody makes the change.
 	leader = slices.IndexFunc(f.Nodes, func(n *fleet.Node) bool { return n.Name == leaderOf(t, f.Nodes[0]) })
@@ -76,6 +77,13 @@ func TestATenantMovesWhileItsLeaderDiesAndACoordinatorIsFrozen(t *testing.T) {
 			require.Equal(t, s.rounds()*senderSeries, countOf(t, n, s.name, start, s.rounds()), "acknowledged samples of %s on %s", s.name, n.Name)
 		}
 	}
+}
+
+// forgive forgets what a node refused until now.
+func (s *sender) forgive() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refused = nil
 }
 
 func leaderOf(t *testing.T, n *fleet.Node) string {
