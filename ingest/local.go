@@ -45,7 +45,10 @@ func (i *Ingester) store(ctx context.Context, s *peerpb.Share, own bool) *peerpb
 			return res
 		}
 		i.fence.leave(era)
-		if !i.fence.await(ctx, time.Until(timer), func(v *View) bool { return v.Revision >= s.Need }) {
+		began := time.Now()
+		seen := i.fence.await(ctx, time.Until(timer), func(v *View) bool { return v.Revision >= s.Need })
+		i.metrics.waited("revision", began)
+		if !seen {
 			i.metrics.refusedShare("behind")
 			res.Status = peerpb.Status_BEHIND
 			res.Detail = fmt.Sprintf("at revision %d, the share needs %d", v.Revision, s.Need)

@@ -33,6 +33,7 @@ type metrics struct {
 	staleSeries    prometheus.Counter
 	reroutedSeries prometheus.Counter
 	missedSamples  *prometheus.CounterVec
+	waits          *prometheus.HistogramVec
 
 	mu      sync.Mutex
 	tenants map[string]bool // that have metrics of their own
@@ -95,11 +96,15 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		missedSamples: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "muster_ingest_peer_missed_samples_total", Help: "Samples that a peer missed at first, by what became of them.",
 		}, []string{"outcome"}),
+		waits: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "muster_ingest_waits_seconds", Help: "Time that shares waited for this node to see the revision they need, and stale series of a write for the table they are routed by again.",
+			Buckets: []float64{.001, .005, .01, .025, .05, .1, .25, .5, 1},
+		}, []string{"for"}),
 		tenants: map[string]bool{},
 	}
 	if reg != nil {
 		reg.MustRegister(m.inflight, m.requests, m.seconds, m.size, m.samples, m.series, m.accepted, m.refused, m.deferred,
-			m.exemplars, m.metadata, m.sentShares, m.forwards, m.replications, m.refusedShares, m.staleSeries, m.reroutedSeries, m.missedSamples)
+			m.exemplars, m.metadata, m.sentShares, m.forwards, m.replications, m.refusedShares, m.staleSeries, m.reroutedSeries, m.missedSamples, m.waits)
 	}
 	return m
 }
@@ -149,6 +154,11 @@ func (m *metrics) forwarded(a answer) {
 		return
 	}
 	m.forwards.WithLabelValues("success").Inc()
+}
+
+// waited notes how long something waited for this node to see a change.
+func (m *metrics) waited(what string, since time.Time) {
+	m.waits.WithLabelValues(what).Observe(time.Since(since).Seconds())
 }
 
 func (m *metrics) refusedShare(reason string) { m.refusedShares.WithLabelValues(reason).Inc() }

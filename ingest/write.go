@@ -226,6 +226,7 @@ type reroute struct {
 	write  *write
 	series []uint32
 	until  uint64 // the revision to wait for
+	since  time.Time
 	timer  *time.Timer
 }
 
@@ -235,7 +236,7 @@ func (a *reroute) add(series []uint32) {
 	}
 	a.series = append(a.series, series...)
 	if a.timer == nil {
-		a.timer = time.NewTimer(catchUpWait)
+		a.since, a.timer = time.Now(), time.NewTimer(catchUpWait)
 	}
 }
 
@@ -284,6 +285,7 @@ func (a *reroute) giveUp() {
 func (a *reroute) stop() {
 	if a.timer != nil {
 		a.timer.Stop()
+		a.write.ingester.metrics.waited("reroute", a.since)
 	}
 	a.series, a.timer = nil, nil
 }

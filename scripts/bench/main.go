@@ -7,7 +7,6 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"net/http"
 	"os"
 	"os/signal"
 	"runtime"
@@ -17,6 +16,7 @@ import (
 	"time"
 
 	"github.com/muster-metrics/muster/cmd/muster/fleet"
+	"github.com/muster-metrics/muster/cmd/muster/load"
 )
 
 type options struct {
@@ -137,8 +137,9 @@ func measure(ctx context.Context, o options, nodes int) (result, error) {
 	if err != nil {
 		return result{}, err
 	}
+	defer l.Close()
 	start := time.Now().UnixMilli() - int64(o.rounds+4)*step
-	r := l.measure(ctx, o, start, func() fleet.Usage { return usage(f) })
+	r := measureLoad(ctx, l, o, start, func() fleet.Usage { return usage(f) })
 	r.nodes = nodes
 	r.counted, err = countBack(ctx, f, start, o.rounds+2)
 	fmt.Fprintf(os.Stderr, "%d acknowledged, %d counted back\n", r.acked+r.warm, r.counted)
@@ -152,7 +153,7 @@ func measureOthers(ctx context.Context, o options) error {
 		return err
 	}
 	start := time.Now().UnixMilli() - int64(o.rounds+4)*step
-	r := l.measure(ctx, o, start, func() fleet.Usage {
+	r := measureLoad(ctx, l, o, start, func() fleet.Usage {
 		var sum fleet.Usage
 		for pid := range strings.SplitSeq(o.pids, ",") {
 			if n, err := strconv.Atoi(pid); err == nil {
@@ -161,7 +162,7 @@ func measureOthers(ctx context.Context, o options) error {
 		}
 		return sum
 	})
-	r.nodes = len(l.urls)
+	r.nodes = len(strings.Split(o.urls, ","))
 	return printResults([]result{r})
 }
 
@@ -170,45 +171,40 @@ const step = 15_000
 
 // measure sends the first round, which creates the series, a second that meets
 // them, and then the rounds that count.
-func (l *load) measure(ctx context.Context, o options, start int64, usage func() fleet.Usage) result {
+func measureLoad(ctx context.Context, l *load.Load, o options, start int64, usage func() fleet.Usage) result {
+	at := func(round int) int64 { return start + int64(round)*step }
 	before := usage()
-	l.run(ctx, 0, 1, start, step)
+	l.Closed(ctx, l.Rounds(0, 1, at))
 	created := usage()
-	l.run(ctx, 1, 2, start, step)
-	l.quantiles()
-	warm := l.acked.Load()
+	l.Closed(ctx, l.Rounds(1, 2, at))
+	warm, early := l.Taken()
 	settled, began := usage(), time.Now()
-	l.run(ctx, 2, 2+o.rounds, start, step)
+	l.Closed(ctx, l.Rounds(2, 2+o.rounds, at))
 	wall := time.Since(began)
 	// Replicas that were not waited for finish theirs; that is counted, too.
 	time.Sleep(time.Second)
 	after := usage()
-	r := result{warm: warm, acked: l.acked.Load() - warm, refused: l.refused.Load(), rss: after.RSS}
+	writes, refusals := l.Taken()
+	refusals = append(early, refusals...)
+	r := result{warm: load.Samples(warm), acked: load.Samples(writes), refused: int64(len(refusals)), rss: after.RSS}
 	millions := float64(r.acked) / 1e6
 	r.cpu = (after.CPU() - settled.CPU()).Seconds() / millions
 	r.system = (after.System - settled.System).Seconds() / millions
 	r.firstRound = (created.CPU() - before.CPU()).Seconds() / (float64(o.series) / 1e6)
 	r.rate = float64(r.acked) / wall.Seconds()
-	r.p50, r.p99 = l.quantiles()
-	if l.firstError != "" {
-		fmt.Fprintf(os.Stderr, "first refusal: %s; ", l.firstError)
+	r.p50, r.p99 = load.Quantile(writes, 0.5), load.Quantile(writes, 0.99)
+	if len(refusals) > 0 {
+		fmt.Fprintf(os.Stderr, "first refusal: %d %s; ", refusals[0].Status, refusals[0].Says)
 	}
 	return r
 }
 
-func newLoad(urls []string, o options) (*load, error) {
-	l := &load{urls: urls, tenant: tenant, inFlight: o.inFlight, client: &http.Client{
-		Timeout:   time.Minute,
-		Transport: &http.Transport{MaxIdleConnsPerHost: o.inFlight},
-	}}
-	for first := 0; first < o.series; first += o.perReq {
-		t, err := newTemplate(first, min(o.perReq, o.series-first), o.labels)
-		if err != nil {
-			return nil, err
-		}
-		l.templates = append(l.templates, t)
+func newLoad(urls []string, o options) (*load.Load, error) {
+	var targets []load.Target
+	for _, u := range urls {
+		targets = append(targets, load.Target{Name: u, URL: u})
 	}
-	return l, nil
+	return load.New(load.Config{Tenants: []string{tenant}, Series: o.series, Labels: o.labels, PerRequest: o.perReq, InFlight: o.inFlight}, targets)
 }
 
 func usage(f *fleet.Fleet) fleet.Usage {
@@ -237,8 +233,8 @@ func countBack(ctx context.Context, f *fleet.Fleet, start int64, rounds int) (in
 	span := int64(rounds+2) * step / 1000
 	var sum int64
 	node := f.Nodes[len(f.Nodes)-1]
-	for name := range 50 {
-		expr := fmt.Sprintf(`sum(count_over_time(http_request_duration_seconds_bucket_%02d[%ds]))`, name, span)
+	for name := range load.Names {
+		expr := fmt.Sprintf(`sum(count_over_time(%s[%ds]))`, load.Name(name), span)
 		n, err := node.Sum(ctx, tenant, expr, time.UnixMilli(end))
 		if err != nil {
 			return sum, fmt.Errorf("count back: %w", err)

@@ -32,18 +32,27 @@ type options struct {
 	consistency string
 	only        string
 	keep        string
+
+	series  int
+	share   float64
+	rate    float64
+	watch   time.Duration
+	profile bool
 }
 
-// parts of a run, in their order.
+// parts of a run, in their order. Those that take their time are run when they
+// are asked for.
 var parts = []struct {
-	name string
-	run  func(context.Context, options) error
+	name  string
+	run   func(context.Context, options) error
+	asked bool
 }{
-	{"changes", timedChanges},
-	{"leader", leaderKills},
-	{"writes", writes},
-	{"fencing", fencings},
-	{"consistency", consistency},
+	{"changes", timedChanges, false},
+	{"leader", leaderKills, false},
+	{"writes", writes, false},
+	{"fencing", fencings, false},
+	{"consistency", consistency, false},
+	{"growth", growth, true},
 }
 
 func main() {
@@ -58,6 +67,11 @@ func main() {
 	flag.IntVar(&o.changes, "changes", 300, "how many changes of a tenant are timed")
 	flag.StringVar(&o.consistency, "reads", "", "local: judge reads of ?consistency=local, which must be found out")
 	flag.StringVar(&o.only, "only", "", "parts to run, separated by commas: "+partNames())
+	flag.IntVar(&o.series, "series", 100_000, "growth: series that are written")
+	flag.Float64Var(&o.share, "share", 0.7, "growth: the part of what the machine takes that is written")
+	flag.Float64Var(&o.rate, "rate", 0, "growth: samples a second instead; 0: what the machine takes is found out")
+	flag.DurationVar(&o.watch, "watch", 10*time.Minute, "growth: how long the series in the heads may take to come back; less where the whole run would last more than 20 minutes")
+	flag.BoolVar(&o.profile, "profile", false, "growth: keep CPU profiles of the nodes in --dir")
 	flag.StringVar(&o.keep, "dir", "", "keep data folders, logs and pictures of bad histories there")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -87,7 +101,7 @@ func run(ctx context.Context, o options) error {
 	}
 	var failed error
 	for _, p := range parts {
-		if o.only != "" && !slices.Contains(strings.Split(o.only, ","), p.name) {
+		if chosen := slices.Contains(strings.Split(o.only, ","), p.name); !chosen && (o.only != "" || p.asked) {
 			continue
 		}
 		if ctx.Err() != nil {

@@ -182,6 +182,16 @@ type status struct {
 	Revision uint64
 	Problems []string
 	Nodes    []nodeStatus
+	Rings    []struct{ Moving int }
+}
+
+// moving is how many slots have a step to come.
+func (s status) moving() int {
+	n := 0
+	for _, r := range s.Rings {
+		n += r.Moving
+	}
+	return n
 }
 
 type nodeStatus struct {
@@ -191,10 +201,17 @@ type nodeStatus struct {
 
 // status asks the node itself, without waiting for a leader.
 func (c *client) status(ctx context.Context) (status, error) {
+	return c.statusBy(ctx, "?consistency=local")
+}
+
+// confirmed asks the node what all agree on.
+func (c *client) confirmed(ctx context.Context) (status, error) { return c.statusBy(ctx, "") }
+
+func (c *client) statusBy(ctx context.Context, query string) (status, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	var st status
-	a := c.do(ctx, http.MethodGet, "/cluster/status?consistency=local", nil, nil)
+	a := c.do(ctx, http.MethodGet, "/cluster/status"+query, nil, nil)
 	switch {
 	case a.err != nil:
 		return st, a.err

@@ -51,9 +51,12 @@ func (c *Config) start(ctx context.Context) (*fleet.Fleet, error) {
 	}
 	return fleet.Start(ctx, fleet.Config{
 		Binary: c.Binary, Dir: c.Dir, Nodes: c.Nodes, Factor: 3, Wired: true,
-		Network: fmt.Sprintf("127.%d.%d", 20+rand.IntN(200), rand.IntN(250)),
+		Network: someNetwork(),
 	})
 }
+
+// someNetwork is one of this machine's own, so that runs side by side do not meet.
+func someNetwork() string { return fmt.Sprintf("127.%d.%d", 20+rand.IntN(200), rand.IntN(250)) }
 
 // Consistency lets clients change and read tenants while faults happen, and
 // judges what they saw and what is left. Its error means that it could not be

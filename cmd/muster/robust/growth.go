@@ -1,0 +1,417 @@
+package robust
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/muster-metrics/muster/cmd/muster/fleet"
+	"github.com/muster-metrics/muster/cmd/muster/load"
+)
+
+// Growth is a cluster that takes a node in and lets one go while samples are
+// written by a schedule.
+type Growth struct {
+	Config
+	// Series are shared by the Tenants evenly, PerRequest of one of them a request.
+	Series, Tenants, PerRequest int
+	// Rate is how many samples a second are written; 0: the part Share of what
+	// the machine takes, which a closed loop of InFlight requests finds out in
+	// the time Calibrate.
+	Rate, Share float64
+	InFlight    int
+	Calibrate   time.Duration
+	// Baseline is how long the cluster is watched before, Pause after each change.
+	Baseline, Pause time.Duration
+	// Watch is how long the series in the heads may take to come back to
+	// headBound of before. The load is a tenth then.
+	Watch time.Duration
+	// Until ends the watch early: the counting back must be done then. The zero
+	// time: nothing does.
+	Until time.Time
+	// Profile keeps CPU profiles of all nodes below Dir: of the baseline and of
+	// each change.
+	Profile bool
+}
+
+// What a change may cost, next to before.
+const (
+	lateBound = 2.0  // 99th percentile of a write
+	headBound = 1.15 // series in all heads
+)
+
+// GrowthReport is what a growth came to.
+type GrowthReport struct {
+	Most, Rate float64 // samples a second that the machine took, and that were written
+	Phases     []Phase
+	// Acknowledged samples, all phases; Counted is what each node found.
+	Acknowledged int64
+	Counted      map[string]int64
+	// HeadBefore, HeadAfter are series in all heads; Within is how long after the
+	// end of the change they were below the bound, negative where they were not.
+	HeadBefore, HeadAfter int64
+	Within, Watched       time.Duration
+}
+
+// Before is the phase that the change is compared with.
+func (r *GrowthReport) Before() Phase { return r.Phases[0] }
+
+// During is all of the change as one phase.
+func (r *GrowthReport) During() Phase {
+	all := Phase{Name: "change"}
+	for _, p := range r.Phases[1:] {
+		if p.Change {
+			all.Took += p.Took
+			all.CPU += p.CPU
+			all.Head, all.HeadMost = p.Head, max(all.HeadMost, p.HeadMost)
+			all.Writes = append(all.Writes, p.Writes...)
+			all.Refused = append(all.Refused, p.Refused...)
+			all.AtLeaver = append(all.AtLeaver, p.AtLeaver...)
+		}
+	}
+	return all
+}
+
+// Late is the change's 99th percentile next to that of before.
+func (r *GrowthReport) Late() float64 {
+	before, during := r.Before().quantile(0.99), r.During().quantile(0.99)
+	return float64(during) / math.Max(float64(before), 1)
+}
+
+// Refused counts the answers of living nodes that were not 2xx, in all phases.
+func (r *GrowthReport) Refused() int {
+	n := 0
+	for _, p := range r.Phases {
+		n += len(p.Refused)
+	}
+	return n
+}
+
+// Verdict is a bound and whether it was kept.
+type Verdict struct {
+	Text  string
+	Holds bool
+}
+
+// Verdicts holds what was measured against the bounds.
+func (r *GrowthReport) Verdicts() []Verdict {
+	within := fmt.Sprintf("not within the %v that were watched", r.Watched.Round(time.Second))
+	if r.Within >= 0 {
+		within = fmt.Sprintf("%v after the end", r.Within.Round(time.Second))
+	}
+	miscounted := r.Miscounted()
+	return []Verdict{
+		{fmt.Sprintf("writes refused by living nodes: %d of at most 0", r.Refused()), r.Refused() == 0},
+		{fmt.Sprintf("99th percentile of a write: %v before, %v during the change, %.2f times of at most %.2f",
+			r.Before().quantile(0.99).Round(100*time.Microsecond), r.During().quantile(0.99).Round(100*time.Microsecond), r.Late(), lateBound), r.Late() <= lateBound},
+		{fmt.Sprintf("series in heads: %d before, %d afterwards, %.3f times of at most %.3f, %s",
+			r.HeadBefore, r.HeadAfter, float64(r.HeadAfter)/math.Max(float64(r.HeadBefore), 1), headBound, within), r.Within >= 0},
+		{fmt.Sprintf("%d samples acknowledged, found on all %d nodes; %d differ %s", r.Acknowledged, len(r.Counted), len(miscounted), strings.Join(miscounted, ", ")), len(miscounted) == 0},
+	}
+}
+
+// Miscounted tells which nodes did not find exactly what was acknowledged.
+func (r *GrowthReport) Miscounted() []string {
+	var found []string
+	for node, n := range r.Counted {
+		if n != r.Acknowledged {
+			found = append(found, fmt.Sprintf("%d samples were acknowledged, %s finds %d", r.Acknowledged, node, n))
+		}
+	}
+	return found
+}
+
+// growing is a growth under way.
+type growing struct {
+	Growth
+	fleet  *fleet.Fleet
+	load   *load.Load
+	probe  *probe
+	report GrowthReport
+	acked  map[string]int64 // by tenant
+	began  time.Time
+	round  int
+	notes  notes
+	ended  reading // at the end of the last phase
+}
+
+// Grow runs a growth on a cluster of c.Nodes nodes, replication factor 3, with a
+// bucket, so that who leaves ships what it holds.
+func Grow(ctx context.Context, c Growth) (GrowthReport, error) {
+	if c.Say == nil {
+		c.Say = func(string, ...any) {}
+	}
+	g := &growing{Growth: c, acked: map[string]int64{}, began: time.Now()}
+	if err := g.start(ctx); err != nil {
+		return g.report, fmt.Errorf("start the fleet: %w", err)
+	}
+	defer g.fleet.Stop()
+	defer g.load.Close()
+	defer http.DefaultClient.CloseIdleConnections()
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		g.probe.run(ctx)
+	}()
+	defer func() {
+		cancel()
+		<-done
+	}()
+	if err := g.calibrate(ctx); err != nil {
+		return g.report, err
+	}
+	if err := g.change(ctx); err != nil {
+		return g.report, err
+	}
+	return g.report, g.countBack(ctx)
+}
+
+func (g *growing) start(ctx context.Context) error {
+	bucket := filepath.Join(g.Dir, "bucket")
+	if err := os.MkdirAll(bucket, 0o700); err != nil {
+		return err
+	}
+	f, err := fleet.Start(ctx, fleet.Config{
+		Binary: g.Binary, Dir: g.Dir, Nodes: g.Nodes, Factor: 3, Network: someNetwork(),
+		Args: []string{"--objstore.config", fmt.Sprintf("{type: FILESYSTEM, config: {directory: %q}}", bucket)},
+	})
+	if err != nil {
+		return err
+	}
+	g.fleet = f
+	var tenants []string
+	for i := range g.Tenants {
+		tenants = append(tenants, fmt.Sprintf("growth-%d", i+1))
+	}
+	g.load, err = load.New(load.Config{
+		Tenants: tenants, Series: g.Series, Labels: 10, PerRequest: g.PerRequest, InFlight: g.InFlight,
+	}, targetsOf(f.Nodes))
+	if err != nil {
+		f.Stop()
+		return err
+	}
+	g.probe = newProbe(g.load, f.Nodes, g.Say)
+	return nil
+}
+
+// calibrate creates the series and finds out what the machine takes.
+func (g *growing) calibrate(ctx context.Context) error {
+	at := clock()
+	g.load.Closed(ctx, g.load.Rounds(0, 2, at))
+	g.note()
+	g.round = 2
+	if g.report.Rate = g.Rate; g.Rate > 0 {
+		return ctx.Err()
+	}
+	g.Say("%d series exist on %d nodes; what does the machine take?", g.Series, g.Nodes)
+	began := time.Now()
+	before := sum(g.acked)
+	rounds := g.load.Rounds(g.round, math.MaxInt, at)
+	g.load.Closed(ctx, func(yield func(load.Request) bool) {
+		for r := range rounds {
+			g.round = r.Round + 1
+			if time.Since(began) >= g.Calibrate || !yield(r) {
+				return
+			}
+		}
+	})
+	took := time.Since(began)
+	g.note()
+	g.report.Most = float64(sum(g.acked)-before) / took.Seconds()
+	g.report.Rate = g.Share * g.report.Most
+	g.Say("%.0f samples a second with %d requests in flight; from now on %.0f by the clock", g.report.Most, g.InFlight, g.report.Rate)
+	return ctx.Err()
+}
+
+// clock gives times for rounds, each later than the one before.
+func clock() func(int) int64 {
+	last := int64(0)
+	return func(int) int64 {
+		last = max(last+1, time.Now().UnixMilli())
+		return last
+	}
+}
+
+// change is the cluster before, while a node joins, while one leaves, and after.
+func (g *growing) change(ctx context.Context) error {
+	open := g.load.Open(ctx, g.report.Rate, g.round)
+	defer func() { open.Stop() }()
+	if err := rest(ctx, g.Pause); err != nil { // what the calibration left is stored
+		return err
+	}
+	g.note()
+	if err := g.phase(ctx, "before", false, func(ctx context.Context) error { return rest(ctx, g.Baseline) }); err != nil {
+		return err
+	}
+	g.report.HeadBefore = g.report.Before().Head
+	for _, p := range []struct {
+		name   string
+		change bool
+		do     func(context.Context) error
+	}{
+		{"join", true, g.join},
+		{"joined", false, func(ctx context.Context) error { return rest(ctx, g.Pause) }},
+		{"remove", true, g.remove},
+		{"after", false, func(ctx context.Context) error { return rest(ctx, g.Pause) }},
+	} {
+		if err := g.phase(ctx, p.name, p.change, p.do); err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
+		}
+	}
+	ended := time.Now().Add(-g.Pause)
+	rounds := g.round + int(time.Since(g.began).Seconds()*g.report.Rate) // values only: more than were sent
+	open.Stop()
+	open = g.load.Open(ctx, g.report.Rate/10, rounds)
+	if err := g.phase(ctx, "watch", false, func(ctx context.Context) error { return g.watch(ctx, ended) }); err != nil {
+		return err
+	}
+	open.Stop()
+	g.note()
+	g.sort()
+	return nil
+}
+
+// join takes a node in and returns when its slots are there.
+func (g *growing) join(ctx context.Context) error {
+	n, err := g.fleet.Add(ctx, g.fleet.Nodes[1])
+	if err != nil {
+		return err
+	}
+	g.Say("%s has joined", n.Name)
+	g.probe.reach(g.fleet.Nodes)
+	return g.settled(ctx, n)
+}
+
+// settled waits until no slot moves, as the node says.
+func (g *growing) settled(ctx context.Context, n *fleet.Node) error {
+	c := newClient(n)
+	for {
+		st, err := c.confirmed(ctx)
+		g.probe.moving.Store(int64(st.moving()))
+		if err == nil && st.moving() == 0 {
+			return nil
+		}
+		if err := rest(ctx, 200*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+// remove lets the first node go in good order.
+func (g *growing) remove(ctx context.Context) error {
+	gone, through := g.fleet.Nodes[0], g.fleet.Nodes[1]
+	g.probe.leaves(gone)
+	if _, err := through.CLI(ctx, "cluster", "remove", gone.Name, "--timeout", "15m"); err != nil {
+		return err
+	}
+	g.Say("%s is out", gone.Name)
+	g.probe.reach(g.fleet.Nodes[1:])
+	gone.Stop()
+	if err := g.fleet.Drop(gone); err != nil {
+		return err
+	}
+	return g.settled(ctx, through)
+}
+
+// watch waits for the heads to shrink.
+func (g *growing) watch(ctx context.Context, ended time.Time) error {
+	g.report.Within = -1
+	for {
+		g.report.Watched = time.Since(ended)
+		g.report.HeadAfter = g.probe.look(ctx).head
+		if float64(g.report.HeadAfter) <= headBound*float64(g.report.HeadBefore) {
+			g.report.Within = time.Since(ended)
+			return nil
+		}
+		if late := !g.Until.IsZero() && time.Now().Add(g.counting()).After(g.Until); late || time.Since(ended) >= g.Watch {
+			return nil
+		}
+		if err := rest(ctx, time.Second); err != nil {
+			return err
+		}
+	}
+}
+
+// counting is about how long the counting back takes.
+func (g *growing) counting() time.Duration {
+	return time.Duration(float64(sum(g.acked)) * float64(len(g.fleet.Nodes)) / countedRate * float64(time.Second))
+}
+
+// countedRate is how many samples a second a cluster counts on a small machine.
+const countedRate = 4e6
+
+func rest(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
+
+// countBack asks every node for all that was acknowledged.
+func (g *growing) countBack(ctx context.Context) error {
+	g.report.Acknowledged = sum(g.acked)
+	if err := g.refusedForGood(); err != nil {
+		return err
+	}
+	// A node may be asked a moment before it has heard of the others.
+	if err := g.fleet.Settle(ctx); err != nil {
+		return err
+	}
+	g.report.Counted = map[string]int64{}
+	for _, n := range g.fleet.Nodes {
+		got, err := g.counted(ctx, n)
+		if err != nil {
+			return fmt.Errorf("count back: %w", err)
+		}
+		g.report.Counted[n.Name] = got
+		g.Say("%s finds %d of %d samples", n.Name, got, g.report.Acknowledged)
+	}
+	return nil
+}
+
+var errRefused = errors.New("writes were refused for good")
+
+func (g *growing) refusedForGood() error {
+	if g.notes.lost > 0 {
+		return fmt.Errorf("%w: %d requests answered 4xx", errRefused, g.notes.lost)
+	}
+	return nil
+}
+
+// counted is how many samples a node finds since the beginning, a tenant and a
+// metric's name at a time: that keeps the queries small.
+func (g *growing) counted(ctx context.Context, n *fleet.Node) (int64, error) {
+	var client http.Client
+	defer client.CloseIdleConnections()
+	now := time.Now()
+	span := int(now.Sub(g.began).Seconds()) + 2
+	var all int64
+	for tenant := range g.acked {
+		for i := range load.Names {
+			expr := fmt.Sprintf(`sum(count_over_time(%s[%ds]))`, load.Name(i), span)
+			got, err := n.Ask(ctx, &client, tenant, expr, now)
+			if err != nil {
+				return all, err
+			}
+			all += got
+		}
+	}
+	return all, nil
+}
+
+func sum(by map[string]int64) int64 {
+	var n int64
+	for _, k := range by {
+		n += k
+	}
+	return n
+}
