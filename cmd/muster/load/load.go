@@ -71,7 +71,7 @@ type Refusal struct {
 	At     time.Time
 	Target string
 	Status int    // 0: there was no answer
-	Says   string // its first line, or the error
+	Says   string // its lines, or the error
 }
 
 // New prepares the requests.
@@ -180,8 +180,7 @@ func (l *Load) post(ctx context.Context, tenant, url string, body []byte, attemp
 	}
 	defer resp.Body.Close()
 	text, _ := io.ReadAll(io.LimitReader(resp.Body, 4096))
-	line, _, _ := bytes.Cut(bytes.TrimSpace(text), []byte("\n"))
-	return resp.StatusCode, string(line)
+	return resp.StatusCode, string(bytes.ReplaceAll(bytes.TrimSpace(text), []byte("\n"), []byte("; ")))
 }
 
 // Quantile is the time within which the part q of the writes was answered; 0

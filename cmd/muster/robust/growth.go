@@ -69,6 +69,7 @@ func (r *GrowthReport) During() Phase {
 		if p.Change {
 			all.Took += p.Took
 			all.CPU += p.CPU
+			all.Acked += p.Acked
 			all.Head, all.HeadMost = p.Head, max(all.HeadMost, p.HeadMost)
 			all.Writes = append(all.Writes, p.Writes...)
 			all.Refused = append(all.Refused, p.Refused...)
@@ -250,6 +251,9 @@ func (g *growing) change(ctx context.Context) error {
 	if err := g.phase(ctx, "before", false, func(ctx context.Context) error { return rest(ctx, g.Baseline) }); err != nil {
 		return err
 	}
+	if err := g.keepsUp(); err != nil {
+		return err
+	}
 	g.report.HeadBefore = g.report.Before().Head
 	for _, p := range []struct {
 		name   string
@@ -277,6 +281,31 @@ func (g *growing) change(ctx context.Context) error {
 	g.sort()
 	return nil
 }
+
+// ErrOverloaded means that the machine does not take the load before anything
+// has changed: what came afterwards would show nothing.
+var ErrOverloaded = errors.New("the machine does not take this load")
+
+// keepsUp wants what was due in the baseline to be acknowledged in it, but for
+// what was under way at its end.
+func (g *growing) keepsUp() error {
+	g.note()
+	before := g.report.Phases[0]
+	acked := int64(0)
+	for _, w := range g.notes.writes {
+		if !w.Due.Before(before.Began) && w.Due.Add(w.Took).Before(before.Ended) {
+			acked += int64(w.Samples)
+		}
+	}
+	due := g.report.Rate * before.Took.Seconds()
+	if float64(acked) < keptUp*due-float64(2*g.PerRequest) {
+		return fmt.Errorf("%w: %.0f samples a second were due, %.0f acknowledged: something else runs here, or the rate is too high", ErrOverloaded, g.report.Rate, float64(acked)/before.Took.Seconds())
+	}
+	return nil
+}
+
+// keptUp is the least part of the baseline's samples that must be acknowledged in it.
+const keptUp = 0.98
 
 // join takes a node in and returns when its slots are there.
 func (g *growing) join(ctx context.Context) error {

@@ -22,8 +22,9 @@ type Phase struct {
 	Change       bool
 	Began, Ended time.Time
 	Took         time.Duration
-	// Writes that were due in it.
+	// Writes that were due in it, Acked the samples that were acknowledged in it.
 	Writes []load.Write
+	Acked  int64
 	// Refused are answers other than 2xx of nodes that stay, AtLeaver those of the
 	// node whose removal was asked.
 	Refused, AtLeaver []load.Refusal
@@ -103,6 +104,9 @@ func (g *growing) sort() {
 			if in(w.Due) {
 				p.Writes = append(p.Writes, w)
 			}
+			if in(w.Due.Add(w.Took)) {
+				p.Acked += int64(w.Samples)
+			}
 		}
 		for _, r := range g.notes.refusals {
 			switch {
@@ -132,7 +136,7 @@ func (g *growing) telling(ctx context.Context, name string, do func(context.Cont
 			g.note()
 			var lately []load.Write
 			for _, w := range g.notes.writes {
-				if w.Due.After(since) {
+				if w.Due.Add(w.Took).After(since) {
 					lately = append(lately, w)
 				}
 			}
@@ -161,7 +165,7 @@ func (r *GrowthReport) Print(out io.Writer) error {
 	for _, p := range append(slices.Clone(r.Phases), r.During()) {
 		ms := func(q float64) time.Duration { return p.quantile(q).Round(100 * time.Microsecond) }
 		fmt.Fprintf(w, "%s\t%.1fs\t%.0f\t%v\t%v\t%v\t%v\t%d\t%d\t%d\t%d\t%d\t%.1fs\n", p.Name, p.Took.Seconds(),
-			float64(load.Samples(p.Writes))/p.Took.Seconds(), ms(0.5), ms(0.95), ms(0.99), ms(1),
+			float64(p.Acked)/p.Took.Seconds(), ms(0.5), ms(0.95), ms(0.99), ms(1),
 			len(p.Refused), len(p.AtLeaver), p.Repeats(), p.Head, p.HeadMost, p.CPU.Seconds())
 	}
 	if err := w.Flush(); err != nil {
