@@ -80,6 +80,18 @@ func TestTheLeaderItselfIsRemoved(t *testing.T) {
 		return leader.name + " leads"
 	})
 	leader.reachesEmptiness()
+	// It hands over first: a change that it makes just before is known to it alone
+	// until another leads, and writes wait for that.
+	st = ask.node.State()
+	begun := uint64(0)
+	for _, ev := range st.Events(0) {
+		if ev.GetAction() == "member removal begun" {
+			begun = ev.GetRevision()
+		}
+		if begun != 0 && ev.GetActor() == "leader" && ev.GetSource() == leader.name {
+			t.Errorf("%s led on after its removal began at %d: %s at %d", leader.name, begun, ev.GetAction(), ev.GetRevision())
+		}
+	}
 	b.empty(leader.name)
 	store := storeOf(st.Member(leader.name).GetStore())
 	leader.stop()

@@ -106,6 +106,7 @@ func (n *Node) round(ctx context.Context, e *engine) {
 	}{
 		{"compare states", n.compareStates},
 		{"hand over before the disk is full", n.fleeFullDisk},
+		{"hand over before leaving", n.stepAside},
 		{"reconcile raft's servers", n.reconcile},
 		{"activate joined nodes", n.activate},
 		{"choose voters", n.chooseVoters},
@@ -118,7 +119,7 @@ func (n *Node) round(ctx context.Context, e *engine) {
 		{"raise the cluster version", n.upgrade},
 		{"check states", n.checkStates},
 	} {
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || e.raft.State() != raft.Leader {
 			return
 		}
 		if err := work.do(ctx, e); err != nil && ctx.Err() == nil {

@@ -181,16 +181,10 @@ func (r *Removal) String() string {
 	return text
 }
 
-// tendDepartures does the leader's part of drains and removals: it does not lead
-// while it is on its way out itself, ends the drain of a process that is gone,
-// and takes out who is emptied.
+// tendDepartures does the leader's part of drains and removals: it ends the
+// drain of a process that is gone, and takes out who is emptied.
 func (n *Node) tendDepartures(ctx context.Context, e *engine) error {
 	st := n.State()
-	if own := st.Member(n.cfg.Name); own.GetDeparture() != nil && !n.isNewProcess(own) {
-		if err := n.stepAside(ctx, e); err != nil {
-			return err
-		}
-	}
 	for _, m := range st.Members() {
 		var err error
 		switch m.GetState() {
@@ -241,8 +235,15 @@ func (n *Node) endRemoval(ctx context.Context, e *engine, st *State, m *clusterp
 	return err
 }
 
-// stepAside hands leadership to a voter that stays, where there is one.
+// stepAside hands leadership to a voter that stays, where there is one and this
+// node is on its way out itself. It comes before slots move: what a leader
+// commits just before it hands over the others hear of from the next one only,
+// and writes to slots that moved wait until then.
 func (n *Node) stepAside(ctx context.Context, e *engine) error {
+	own := n.State().Member(n.cfg.Name)
+	if own.GetDeparture() == nil || n.isNewProcess(own) {
+		return nil
+	}
 	want := handOver{staying: true}
 	if _, err := n.successor(e, want); err != nil || e.raft.State() != raft.Leader {
 		return nil // later there may be one; RemovalOf says what it waits for

@@ -148,12 +148,23 @@ func (n *Node) transfer(ctx context.Context, want handOver) error {
 	if err != nil {
 		return fmt.Errorf("transfer leadership: %w", err)
 	}
+	n.letHear(ctx, e)
 	if err := e.wait(ctx, e.raft.LeadershipTransferToServer(server.ID, server.Address)); err != nil {
 		n.failed.Store(&lastTransfer{nodeOf(server.ID), time.Now()})
 		return fmt.Errorf("transfer leadership to %s: %w", nodeOf(server.ID), err)
 	}
 	n.log.Info("leadership handed over", "to", nodeOf(server.ID))
 	return nil
+}
+
+// letHear lets the others hear of the last change before nobody leads for a
+// moment. Where that fails, the next leader tells them.
+func (n *Node) letHear(ctx context.Context, e *engine) {
+	ctx, cancel := context.WithTimeout(ctx, n.cfg.Timing.Report)
+	defer cancel()
+	if _, err := n.barrierHere(ctx, e); err != nil {
+		n.log.Debug("barrier before a transfer", "err", err)
+	}
 }
 
 // successor is the voter that may lead next: live, and as far as anybody. A

@@ -272,6 +272,15 @@ func (l *lane) answered(res *peerpb.ShareResult) {
 		return
 	}
 	delete(l.pending, res.Id)
+	if now := time.Now(); res.Status == peerpb.Status_BEHIND && c.done != nil && now.Before(c.until) {
+		// It stored nothing and has waited already; its write has time still.
+		c.share = repeatOf(c.share)
+		c.share.TimeoutMs = uint32(max(c.until.Sub(now).Milliseconds(), 1))
+		l.enqueue(c)
+		l.mu.Unlock()
+		l.poke()
+		return
+	}
 	done := c.done
 	c.done = nil
 	again := res.Status == peerpb.Status_BEHIND || res.Status == peerpb.Status_UNAVAILABLE

@@ -37,6 +37,8 @@ type parcel struct {
 	since  time.Time // when it was queued, or sent
 	// due is when a parcel that was missed is worth another try.
 	due time.Time
+	// until is when its write is answered at the latest.
+	until time.Time
 	// done takes the answer, once, and is nil from then on.
 	done func(answer)
 	// left says that the parcel waits for room though its write is answered.
@@ -80,7 +82,11 @@ func (ps *peers) send(to ring.Store, who Peer, share *peerpb.Share, frames []byt
 		done(answer{err: errClosed})
 		return func() {}
 	}
-	c := &parcel{share: share, frames: frames, buf: buf, born: time.Now(), done: done}
+	born := time.Now()
+	c := &parcel{
+		share: share, frames: frames, buf: buf, done: done,
+		born: born, until: born.Add(time.Duration(share.TimeoutMs) * time.Millisecond),
+	}
 	// A tenant keeps to its lane: its shares arrive in the order they were sent,
 	// so that the next sample of a series seldom overtakes the one before.
 	l := p.lanes[ring.TenantHash(share.Tenant)%uint64(len(p.lanes))]

@@ -346,7 +346,7 @@ func TestAReceiverThatIsBehindWaitsForWhatAShareNeeds(t *testing.T) {
 }
 
 func TestMovedSeriesAreRoutedAgain(t *testing.T) {
-	b := newBed(t, 4, nil)
+	b := newBed(t, 4, func(c *Config) { c.QuorumTimeout = 2 * time.Second })
 	before := tableOf(t, 64, 3, 3, 2, 5)
 	req := samplesOf(500, now(), 1)
 	frames, _ := framesOf(t, req)

@@ -15,9 +15,6 @@ const (
 	// maxWaves is how often a series is routed within one write: each time some
 	// replica knows a newer table than the coordinator.
 	maxWaves = 4
-	// catchUpWait is how long a write waits for this node to see the change that
-	// a replica has told of.
-	catchUpWait = time.Second
 )
 
 // write is one write on its way to a quorum.
@@ -66,7 +63,7 @@ func (w *write) run(ctx context.Context, v *View, t Tenant) {
 		}
 	}()
 	for w.tally.open > 0 {
-		changed, expired := again.next()
+		changed := again.next()
 		if again.try(ctx); w.tally.open == 0 {
 			return
 		}
@@ -81,9 +78,8 @@ func (w *write) run(ctx context.Context, v *View, t Tenant) {
 			w.tally.despair(doubted.take())
 			again.add(w.tally.takeStale())
 		case <-changed:
-		case <-expired:
-			again.giveUp()
 		case <-timeout.C:
+			again.giveUp()
 			w.troubles[fmt.Sprintf("no quorum within %s", w.ingester.cfg.QuorumTimeout)]++
 			w.tally.giveUp(nil)
 		case <-ctx.Done():
@@ -221,33 +217,34 @@ func (w *write) some(r reply) {
 }
 
 // reroute is the series of a write whose slots have moved: it waits for this
-// node to see the change and sends them again.
+// node to see the change and sends them again. It has as much patience as the
+// write: a change that is seen late, on a busy machine or under an election, is
+// no reason to refuse what there is still time for.
 type reroute struct {
 	write  *write
 	series []uint32
 	until  uint64 // the revision to wait for
 	since  time.Time
-	timer  *time.Timer
 }
 
 func (a *reroute) add(series []uint32) {
 	if len(series) == 0 {
 		return
 	}
-	a.series = append(a.series, series...)
-	if a.timer == nil {
-		a.since, a.timer = time.Now(), time.NewTimer(catchUpWait)
+	if len(a.series) == 0 {
+		a.since = time.Now()
 	}
+	a.series = append(a.series, series...)
 }
 
 // next gives what to wait for: a newer view than the one that try looks at
-// afterwards, or the end of patience.
-func (a *reroute) next() (changed <-chan struct{}, expired <-chan time.Time) {
+// afterwards.
+func (a *reroute) next() (changed <-chan struct{}) {
 	if len(a.series) == 0 {
-		return nil, nil
+		return nil
 	}
 	_, changed = a.write.ingester.fence.next()
-	return changed, a.timer.C
+	return changed
 }
 
 // try sends the series again if the view is new enough.
@@ -275,19 +272,18 @@ func (a *reroute) try(ctx context.Context) {
 	}
 }
 
+// giveUp tells what the write waited for, if it did.
 func (a *reroute) giveUp() {
-	w := a.write
-	w.troubles[fmt.Sprintf("this node has not seen revision %d", a.until)]++
-	w.tally.giveUp(a.series)
-	a.stop()
+	if len(a.series) > 0 {
+		a.write.troubles[fmt.Sprintf("this node has not seen revision %d", a.until)]++
+	}
 }
 
 func (a *reroute) stop() {
-	if a.timer != nil {
-		a.timer.Stop()
+	if len(a.series) > 0 {
 		a.write.ingester.metrics.waited("reroute", a.since)
 	}
-	a.series, a.timer = nil, nil
+	a.series = nil
 }
 
 // inbox collects replies; it never makes those who bring them wait.
