@@ -9,6 +9,7 @@ package load
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -31,7 +32,7 @@ type Config struct {
 	Labels int
 	// PerRequest samples, each of another series of one tenant.
 	PerRequest int
-	// InFlight requests of the closed loop.
+	// InFlight requests of the closed loop. Default 8.
 	InFlight int
 }
 
@@ -76,6 +77,7 @@ type Refusal struct {
 
 // New prepares the requests.
 func New(c Config, targets []Target) (*Load, error) {
+	c.InFlight = cmp.Or(c.InFlight, 8)
 	l := &Load{inFlight: c.InFlight, client: &http.Client{
 		Timeout:   time.Minute,
 		Transport: &http.Transport{MaxIdleConnsPerHost: max(c.InFlight, c.Series/max(c.PerRequest, 1))},

@@ -34,6 +34,7 @@ func binary(t *testing.T) string {
 // TestChangesAreLinearizableUnderFaults is one short seed of `make robust`.
 // MUSTER_ROBUST_SEED and MUSTER_ROBUST_DURATION make it another.
 func TestChangesAreLinearizableUnderFaults(t *testing.T) {
+	t.Parallel()
 	t.Cleanup(http.DefaultClient.CloseIdleConnections)
 	dir, err := os.MkdirTemp("", "robust")
 	if err != nil {
