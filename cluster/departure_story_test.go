@@ -72,7 +72,6 @@ func TestTheLeaderItselfIsRemoved(t *testing.T) {
 	leader := b.leader()
 	ask := b.nodes[(slices.Index(b.nodes, leader)+1)%4]
 	ask.propose(removal(leader.name))
-	st := ask.node.State()
 	b.eventually("another leads", func() string {
 		if now, _ := ask.node.Leader(); now != leader.name && now != "" {
 			return ""
@@ -82,7 +81,7 @@ func TestTheLeaderItselfIsRemoved(t *testing.T) {
 	leader.reachesEmptiness()
 	// It hands over first: a change that it makes just before is known to it alone
 	// until another leads, and writes wait for that.
-	st = ask.node.State()
+	st := ask.node.State()
 	begun := uint64(0)
 	for _, ev := range st.Events(0) {
 		if ev.GetAction() == "member removal begun" {
