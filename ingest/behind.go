@@ -2,8 +2,8 @@ package ingest
 
 import (
 	"context"
+	"time"
 
-	"github.com/muster-metrics/muster/proto/peerpb"
 	"github.com/muster-metrics/muster/ring"
 )
 
@@ -13,46 +13,59 @@ type sight struct {
 	tenant Tenant
 }
 
-// behind takes the answer of a replica that has not seen what a share needs. A
-// share needs the newest change of all its slots, but the replica holds those
-// that have not changed since the revision it has as well as anybody: their
-// series are sent once more, without the others. The others have lost a vote. It
-// says whether there were such series.
+// behind takes the answer of a replica that has not seen what a share needs, and
+// says whether it may come to store of it still. A share needs the newest change
+// of all its slots, but the replica holds those that have not changed since the
+// revision it has as well as anybody: their series are sent once more, without
+// the others. The others are sent again for as long as the write has time: a
+// change that is seen late, on a busy machine or under an election, is no reason
+// to refuse them.
 //
 // The parcel of the whole share waits in its lane and is sent again as a repeat
 // when the replica may have caught up; what is stored twice by that is found
 // there, and nobody counts its answer.
 func (w *write) behind(ctx context.Context, r reply) bool {
 	s, sent := r.share, r.share.sent
-	need := max(sent.tenant.Incarnation, sent.tenant.Routed)
-	if s.rest || r.res.Revision < need || r.res.Revision >= s.need {
+	if s.rest || s.patient || !time.Now().Before(w.deadline) {
 		return false
 	}
+	need := max(sent.tenant.Incarnation, sent.tenant.Routed)
 	table, tenant := sent.view.Ring(sent.tenant.Ring).Table, ring.TenantHash(w.tenant)
-	to := target{store: s.store, open: -1}
+	changed := func(n uint32) uint64 {
+		return max(need, table.At(ring.KeyOf(tenant, w.batch.Series[n].Hash).Slot(table.Slots())).Changed)
+	}
 	var stayed, moved []uint32
 	s.each(func(n uint32) {
-		series := &w.batch.Series[n]
-		if table.At(ring.KeyOf(tenant, series.Hash).Slot(table.Slots())).Changed > r.res.Revision {
+		if changed(n) > r.res.Revision {
 			moved = append(moved, n)
-			return
+		} else {
+			stayed = append(stayed, n)
 		}
-		stayed = append(stayed, n)
-		to.bytes += int(series.End - series.Start)
-		to.count++
 	})
-	if len(stayed) == 0 {
-		return false
+	again := w.part(s, stayed, changed)
+	for k := range again {
+		again[k].rest = true
+	}
+	late := w.part(s, moved, changed)
+	for k := range late {
+		late[k].patient = true
+	}
+	w.dispatch(ctx, sent, append(again, late...))
+	return true
+}
+
+// part lays out some series of a share anew, for the same store.
+func (w *write) part(s *share, which []uint32, need func(uint32) uint64) []share {
+	to := target{store: s.store, open: -1, count: len(which)}
+	for _, n := range which {
+		to.bytes += int(w.batch.Series[n].End - w.batch.Series[n].Start)
 	}
 	var p plan
-	for _, n := range stayed {
-		slot := table.At(ring.KeyOf(tenant, w.batch.Series[n].Hash).Slot(table.Slots()))
-		p.add(&to, max(need, slot.Changed), w.batch, n)
+	for _, n := range which {
+		p.add(&to, need(n), w.batch, n)
 	}
-	w.all(&share{series: moved, wave: s.wave}, peerpb.Outcome_FAILED)
 	for k := range p.shares {
-		p.shares[k].wave, p.shares[k].rest = s.wave, true
+		p.shares[k].wave = s.wave
 	}
-	w.dispatch(ctx, sent, p.shares)
-	return true
+	return p.shares
 }

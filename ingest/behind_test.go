@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/muster-metrics/muster/ring"
 )
@@ -34,7 +35,7 @@ func TestAReplicaThatIsBehindStoresWhatHasNotMoved(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newBed(t, 4, nil)
+			b := newBed(t, 4, func(c *Config) { c.QuorumTimeout = 2 * time.Second })
 			before, after := movedTables(t, set.before, set.after)
 			b.show(10, before)
 			b.nodes[0].ing.SetView(b.view(b.nodes[0], 20, after, nil))

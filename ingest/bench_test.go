@@ -105,7 +105,7 @@ func BenchmarkPeerStream(b *testing.B) {
 		s := &peerpb.Share{
 			Tenant: tenantID, Incarnation: 1, Ring: 1, Store: id[:], Seen: 10, Need: 5, Series: 2000, Samples: 2000,
 		}
-		from.ing.peers.send(to.store, Peer{to.name, id}, s, buf.b, buf, func(a answer) { done <- a })
+		from.ing.peers.send(to.store, Peer{to.name, id}, s, buf.b, buf, time.Time{}, func(a answer) { done <- a })
 		if a := <-done; a.err != nil || a.res.Status != peerpb.Status_DONE {
 			b.Fatal(a)
 		}

@@ -283,7 +283,8 @@ func (l *lane) answered(res *peerpb.ShareResult) {
 	}
 	done := c.done
 	c.done = nil
-	again := res.Status == peerpb.Status_BEHIND || res.Status == peerpb.Status_UNAVAILABLE
+	// Of a patient share the lane has another parcel, of the whole, already.
+	again := c.until.IsZero() && (res.Status == peerpb.Status_BEHIND || res.Status == peerpb.Status_UNAVAILABLE)
 	if again {
 		l.miss(c, missedWait)
 	} else if c.share.Repeat && done == nil {

@@ -37,7 +37,8 @@ type parcel struct {
 	since  time.Time // when it was queued, or sent
 	// due is when a parcel that was missed is worth another try.
 	due time.Time
-	// until is when its write is answered at the latest.
+	// until is when the parcel of a patient share is not sent again any more,
+	// where its receiver is behind still.
 	until time.Time
 	// done takes the answer, once, and is nil from then on.
 	done func(answer)
@@ -74,19 +75,16 @@ type peers struct {
 // send hands a share over to the way to its store. done is called once, from
 // any goroutine, and at once where there is no way. send takes the caller's
 // place as a reader of buf. abandon is to be called when nobody waits for the
-// answer any more.
-func (ps *peers) send(to ring.Store, who Peer, share *peerpb.Share, frames []byte, buf *buffer, done func(answer)) (abandon func()) {
+// answer any more. Until then, where that is not the zero time, the share is sent
+// again while its receiver is behind.
+func (ps *peers) send(to ring.Store, who Peer, share *peerpb.Share, frames []byte, buf *buffer, until time.Time, done func(answer)) (abandon func()) {
 	p := ps.to(to, who)
 	if p == nil {
 		buf.release()
 		done(answer{err: errClosed})
 		return func() {}
 	}
-	born := time.Now()
-	c := &parcel{
-		share: share, frames: frames, buf: buf, done: done,
-		born: born, until: born.Add(time.Duration(share.TimeoutMs) * time.Millisecond),
-	}
+	c := &parcel{share: share, frames: frames, buf: buf, born: time.Now(), until: until, done: done}
 	// A tenant keeps to its lane: its shares arrive in the order they were sent,
 	// so that the next sample of a series seldom overtakes the one before.
 	l := p.lanes[ring.TenantHash(share.Tenant)%uint64(len(p.lanes))]

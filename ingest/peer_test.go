@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/mem"
 
@@ -21,7 +22,7 @@ func sendTo(b *bed, to *node, n int) answer {
 	done := make(chan answer, 1)
 	b.nodes[0].ing.peers.send(to.store, Peer{to.name, id}, &peerpb.Share{
 		Tenant: tenantID, Incarnation: 1, Ring: 1, Store: id[:], Seen: 10, Need: 5, Series: uint32(n), Samples: uint32(n),
-	}, buf.b, buf, func(a answer) { done <- a })
+	}, buf.b, buf, time.Time{}, func(a answer) { done <- a })
 	return <-done
 }
 

@@ -24,9 +24,10 @@ type share struct {
 	samples int
 	wave    uint8
 	// sent is what the share was routed by; rest says that its replica is behind
-	// and that the share is what it can take nevertheless.
-	sent *sight
-	rest bool
+	// and that the share is what it can take nevertheless, patient that the share
+	// is what it cannot take yet and is sent until it can or the write ends.
+	sent          *sight
+	rest, patient bool
 }
 
 // each calls f for the number of each series.

@@ -136,7 +136,11 @@ func (i *Ingester) dispatch(ctx context.Context, v *View, s *share, m *peerpb.Sh
 	m.Store = who.ID[:]
 	if s.store != v.Self {
 		i.metrics.sentShares.Inc()
-		return i.peers.send(s.store, who, m, s.frames, s.buf, func(a answer) {
+		var until time.Time
+		if s.patient {
+			until = time.Now().Add(time.Duration(m.TimeoutMs) * time.Millisecond)
+		}
+		return i.peers.send(s.store, who, m, s.frames, s.buf, until, func(a answer) {
 			i.metrics.forwarded(a)
 			done(reply{share: s, who: who.Node, res: a.res, err: a.err})
 		})
