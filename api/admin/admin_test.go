@@ -334,6 +334,17 @@ func TestPlanShowsAndMovesNothing(t *testing.T) {
 	if p.Moves != 0 {
 		t.Errorf("a balanced ring moves %d", p.Moves)
 	}
+	b.call("POST", "/rings/default/plan", `{"add":["n2","n3","n4"],"zone":{"n2":"b","n3":"c","n4":"b"},"replication_factor":3}`, 200).as(&p)
+	if p.Before.Nodes != 1 || p.Before.Two.Pairs != 0 || p.Steps != 132 || p.Rounds != 3 || p.MovedPercent != 68.75 || p.WriteQuorum != 2 {
+		t.Errorf("with three replicas: %+v", p)
+	}
+	// n1 and n3 hold 60 of 64 slots each, at most 1.25 of their part: 56 of them both.
+	if a := p.After; a.Nodes != 4 || a.Apart != 56 || len(a.Zones) != 3 || a.Zones[0] != (planZone{"b", 2, 72, 8}) || a.Two.Pairs != 6 || a.Two.Average != 50 || a.Two.Worst != 87.5 || !slices.Equal(a.Two.Names, []string{"n1", "n3"}) || a.ReplicaSets != 4 {
+		t.Errorf("after that: %+v", a)
+	}
+	b.refused("POST", "/rings/default/plan", `{"zone":{"n9":"b"}}`, 400, "zone")
+	b.refused("POST", "/rings/default/plan", `{"zone":{"n1":"a b"}}`, 400, "zone")
+	b.refused("POST", "/rings/default/plan", `{"replication_factor":6}`, 400, "replication_factor")
 	b.refused("POST", "/rings/default/plan", `{"remove":["n1"]}`, 400, "remove")
 	b.refused("POST", "/rings/default/plan", `{"remove":["n9"]}`, 400, "remove")
 	b.refused("POST", "/rings/default/plan", `{"add":["n1"]}`, 400, "add")

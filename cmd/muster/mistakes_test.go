@@ -56,7 +56,7 @@ var mistakes = []mistake{
 	{verb: "ring create", good: "new --tenants x --replication-factor 1", role: "operator", there: "hard --tenants x|new --tenants team-a --replication-factor 1|new --replication-factor 1", refused: "a/b|new --tenants [a|new --tenants x --nodes n9|new --tenants x --nodes n1|new --tenants x --slots 12|new --tenants x --replication-factor 0|new --tenants x --write-quorum some"},
 	{verb: "ring set", good: "hard --write-quorum all", role: "operator", none: "nosuch --write-quorum all", refused: "hard --tenants [a|hard --nodes n9|hard --replication-factor 9|hard --write-quorum some", there: "hard --tenants ''"},
 	{verb: "ring delete", good: "hard", role: "operator", none: "nosuch"},
-	{verb: "ring plan", role: "viewer", none: "nosuch|default --remove n9", refused: "default --remove n1|default --add n1|default --weight n1=0", wrong: "default --weight n1"},
+	{verb: "ring plan", role: "viewer", none: "nosuch|default --remove n9", refused: "default --remove n1|default --add n1|default --weight n1=0|default --zone n9=b|default --replication-factor 9", wrong: "default --weight n1|default --zone n1"},
 	{verb: "ring rebalance", role: "operator", none: "nosuch|nosuch --cancel", there: "--cancel", wrong: "--cancel --no-wait"},
 	{verb: "ring import", good: "-f DIR/hashrings.json --node 10.0.0.1:19391=n1 --replication-factor 1", role: "operator", refused: "-f DIR/hashrings.json --node 10.0.0.1:19391=n1", wrong: " |-f DIR/nosuch|-f DIR/empty.json"},
 	{verb: "tenant list", role: "viewer"},

@@ -18,6 +18,8 @@ func ringPlan(std stdio) *cli.Command {
 			&cli.StringFlag{Name: "add", Usage: "nodes that join, members or not: n4,n5"},
 			&cli.StringFlag{Name: "remove", Usage: "nodes that leave: n1"},
 			&cli.StringFlag{Name: "weight", Usage: "other weights: n2=200,n3=50; 100 is the usual one"},
+			&cli.StringFlag{Name: "zone", Usage: "other zones: n2=b,n4=c; n2= is none"},
+			&cli.IntFlag{Name: "replication-factor", Usage: "another number of copies", DefaultText: "the ring's"},
 		},
 		Action: func(c *cli.Context) error {
 			name, err := maybeArg(c, "default")
@@ -28,9 +30,17 @@ func ringPlan(std stdio) *cli.Command {
 			if err != nil {
 				return usageError(err)
 			}
-			return showMoves(c, std, request{method: http.MethodPost, path: ringPath(name) + "/plan", body: map[string]any{
-				"add": words(c.String("add")), "remove": words(c.String("remove")), "weight": weights,
-			}})
+			zones, err := zonesOf(c.String("zone"))
+			if err != nil {
+				return usageError(err)
+			}
+			body := map[string]any{
+				"add": words(c.String("add")), "remove": words(c.String("remove")), "weight": weights, "zone": zones,
+			}
+			if c.IsSet("replication-factor") {
+				body["replication_factor"] = c.Int("replication-factor")
+			}
+			return showMoves(c, std, request{method: http.MethodPost, path: ringPath(name) + "/plan", body: body})
 		},
 	}
 }
@@ -48,10 +58,17 @@ func weightsOf(text string) (map[string]uint64, error) {
 	return out, nil
 }
 
-// plannedNode is a node of a plan.
-type plannedNode struct {
-	Name                     string
-	Weight, Now, Then, Gains int
+// zonesOf reads --zone. A node may be put into no zone: n1=
+func zonesOf(text string) (map[string]string, error) {
+	out := map[string]string{}
+	for _, w := range words(text) {
+		node, zone, found := strings.Cut(w, "=")
+		if _, twice := out[node]; !found || node == "" || twice {
+			return nil, fmt.Errorf("--zone %q: want NODE=ZONE, each node once", w)
+		}
+		out[node] = zone
+	}
+	return out, nil
 }
 
 // showMoves prints a plan.
@@ -67,27 +84,10 @@ func showMoves(c *cli.Context, std stdio, r request) error {
 	if wantsJSON(c) {
 		return std.json(json.RawMessage(raw))
 	}
-	var a struct {
-		Name         string
-		Moves, Slots int
-		Nodes        []plannedNode
-	}
+	var a plannedRing
 	if err := json.Unmarshal(raw, &a); err != nil {
 		return fmt.Errorf("read the answer: %w", err)
 	}
-	replicas, widest := 0, 1
-	for _, n := range a.Nodes {
-		replicas += n.Then
-		widest = max(widest, n.Now, n.Then)
-	}
-	std.printf("dry run, nothing is changed; otherwise: %d of %d slot replicas of ring %s come to another node\n", a.Moves, replicas, a.Name)
-	rows := make([][]string, 0, len(a.Nodes))
-	for _, n := range a.Nodes {
-		rows = append(rows, []string{
-			n.Name, fmt.Sprint(n.Weight), fmt.Sprint(n.Now), fmt.Sprint(n.Then),
-			fmt.Sprint(n.Gains), fmt.Sprint(n.Now + n.Gains - n.Then), strings.Repeat("█", n.Then*30/widest),
-		})
-	}
-	std.table([]string{"NODE", "WEIGHT", "NOW", "THEN", "GAINS", "LOSES", "SHARE"}, rows)
+	std.plan(a)
 	return nil
 }
