@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,109 +22,120 @@ import (
 	"github.com/muster-metrics/muster/cluster/pki"
 )
 
-// TestTheCAIsReplacedUnderWrites: no write is refused, nobody else leads
-// afterwards, and who had a token of the old CA works until it is dropped.
+// TestTheCAIsReplacedUnderWrites: while writers and readers ask each node as fast
+// as it answers, no write is refused, no answer is incomplete, all that was
+// acknowledged is counted back, and who had a token of the old CA works until it
+// is dropped.
 func TestTheCAIsReplacedUnderWrites(t *testing.T) {
 	t.Parallel()
-	b := newBed(t, 3, 3, func(c *nodeConfig) {
-		// A busy machine is no reason for an election, or for a 503, here.
-		c.Timing.Heartbeat, c.Timing.Election, c.Timing.Lease = 4*time.Second, 4*time.Second, 4*time.Second
-		c.QuorumTimeout = patience
-	})
-	old := b.cli(0, "token", "create", "--role", "admin")
-	leader, term := b.leads()
-	stop := b.writing(t)
-	ask := func(token string, i int) (string, int) {
-		file := filepath.Join(t.TempDir(), "token")
-		require.NoError(t, os.WriteFile(file, []byte(token), 0o600))
-		_, msg, code := b.try(0, "--server", "https://"+b.nodes[i].cfg.HTTP, "--token-file", file, "tenant", "list")
-		return msg, code
-	}
+	beds(t, func(t *testing.T, b *bed) {
+		last := len(b.nodes) - 1
+		old := b.cli(0, "token", "create", "--role", "admin")
+		stop := b.writing(t)
+		reading := b.reading(t)
+		ask := func(token string, i int) (string, int) {
+			file := filepath.Join(t.TempDir(), "token")
+			require.NoError(t, os.WriteFile(file, []byte(token), 0o600))
+			_, msg, code := b.try(0, "--server", "https://"+b.nodes[i].cfg.HTTP, "--token-file", file, "tenant", "list", "-o", "json")
+			return msg, code
+		}
 
-	b.cli(1, "cert", "rotate-ca")
-	for i := range b.nodes {
-		msg, code := ask(old, i)
-		require.Zero(t, code, msg)
-	}
-	fresh := b.cli(2, "token", "create", "--role", "admin")
-	for i := range b.nodes {
-		msg, code := ask(fresh, i)
-		require.Zero(t, code, msg)
-	}
-	b.cli(2, "cert", "rotate-ca", "--finish")
-	b.eventually("the old CA counts nowhere", func() error {
+		b.cli(1, "cert", "rotate-ca")
 		for i := range b.nodes {
-			if msg, code := ask(old, i); code == 0 || !strings.Contains(msg, "not of the cluster that the token belongs to") {
-				return fmt.Errorf("n%d: exit %d %s", i+1, code, msg)
+			msg, code := ask(old, i)
+			require.Zero(t, code, msg)
+		}
+		fresh := b.cli(last, "token", "create", "--role", "admin")
+		for i := range b.nodes {
+			msg, code := ask(fresh, i)
+			require.Zero(t, code, msg)
+		}
+		b.cli(last, "cert", "rotate-ca", "--finish")
+		b.eventually("the old CA counts nowhere", func() error {
+			for i := range b.nodes {
+				if msg, code := ask(old, i); code == 0 || !strings.Contains(msg, "not of the cluster that the token belongs to") {
+					return fmt.Errorf("n%d: exit %d %s", i+1, code, msg)
+				}
+				if msg, code := ask(fresh, i); code != 0 {
+					return fmt.Errorf("n%d: exit %d %s", i+1, code, msg)
+				}
 			}
-			if msg, code := ask(fresh, i); code != 0 {
-				return fmt.Errorf("n%d: exit %d %s", i+1, code, msg)
+			return nil
+		})
+		require.Positive(t, reading(), "nothing was read meanwhile")
+		for i, acknowledged := range stop() {
+			require.Positive(t, acknowledged, "nothing was written through n%d meanwhile", i+1)
+			for k := range b.nodes {
+				got := b.query(k, "-t", "a", fmt.Sprintf("sum(count_over_time(through_n%d[1h]))", i+1))
+				require.Equal(t, map[string]float64{"{}": float64(20 * acknowledged)}, got, "acknowledged through n%d, read through n%d", i+1, k+1)
 			}
 		}
-		return nil
+
+		// A node that restarts lives by what it was given.
+		b.stop(last)
+		b.start(last)
+		b.settle()
+		b.noPrivateKeys()
 	})
-	require.Positive(t, stop(), "nothing was written meanwhile")
-	again, termNow := b.leads()
-	require.Equal(t, [2]any{leader, term}, [2]any{again, termNow}, "leader and term")
-
-	// A node joins by a token of today, and restarts by what it was given.
-	b.stop(2)
-	b.start(2)
-	b.settle()
-	b.noPrivateKeys()
 }
 
-// leads is who leads, and Raft's term, which rises with each election.
-func (b *bed) leads() (string, string) {
-	b.t.Helper()
-	leader, _ := b.nodes[0].node.cluster.Leader()
-	resp, err := http.Get("http://" + b.nodes[0].cfg.HTTP + "/metrics")
-	require.NoError(b.t, err)
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	require.NoError(b.t, err)
-	for line := range strings.Lines(string(text)) {
-		if strings.HasPrefix(line, "muster_cluster_raft_term ") {
-			return leader, line
-		}
-	}
-	b.t.Fatal("no metric tells the term")
-	return "", ""
-}
-
-// writing writes through every node until stop, which says how many writes were
-// acknowledged. No answer but 2xx is taken.
-func (b *bed) writing(t *testing.T) (stop func() int) {
+// writing writes through every node, one request after the other, until stop,
+// which says how many were acknowledged through each. No answer but 2xx is taken.
+func (b *bed) writing(t *testing.T) (stop func() []int) {
 	done := make(chan struct{})
 	var wg sync.WaitGroup
-	var mu sync.Mutex
-	acknowledged := 0
+	acknowledged := make([]int, len(b.nodes))
 	for i := range b.nodes {
 		wg.Go(func() {
-			tick := time.NewTicker(25 * time.Millisecond)
-			defer tick.Stop()
-			for {
+			for at := time.Now().UnixMilli(); ; at = max(at+1, time.Now().UnixMilli()) {
 				select {
 				case <-done:
 					return
-				case <-tick.C:
+				default:
 				}
-				raw := snappy.Encode(nil, body(batch(fmt.Sprintf("through_n%d", i+1), 20, time.Now().UnixMilli())...))
+				raw := snappy.Encode(nil, body(batch(fmt.Sprintf("through_n%d", i+1), 20, at)...))
 				status, text := b.post(i, "a", raw)
 				if status/100 != 2 {
 					t.Errorf("a write through n%d: %d %s", i+1, status, text)
 					return
 				}
-				mu.Lock()
-				acknowledged++
-				mu.Unlock()
+				acknowledged[i]++
+			}
+		})
+	}
+	return func() []int {
+		close(done)
+		wg.Wait()
+		return acknowledged
+	}
+}
+
+// reading asks every node for what is being written until stop, which says how
+// many answers were complete. No other is taken.
+func (b *bed) reading(t *testing.T) (stop func() int) {
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	var complete atomic.Int64
+	for i := range b.nodes {
+		wg.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				if _, err := b.ask(i, "-t", "a", fmt.Sprintf("count(through_n%d)", i+1)); err != nil {
+					t.Errorf("a query through n%d: %v", i+1, err)
+					return
+				}
+				complete.Add(1)
 			}
 		})
 	}
 	return func() int {
 		close(done)
 		wg.Wait()
-		return acknowledged
+		return int(complete.Load())
 	}
 }
 
