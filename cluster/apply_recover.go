@@ -44,18 +44,19 @@ func (e *edit) recoverCluster(c *clusterpb.RecoverCluster) (uint64, *clusterpb.R
 		e.inherit(next)
 		others = append(others, next.GetName())
 	}
-	e.beginAnew(c.GetKnown(), c.GetCaCertificates())
+	e.beginAnew(c.GetKnown(), c.GetKnownMs(), c.GetCaCertificates())
 	e.changed = everything
 	e.note("cluster recovered by force", e.next.cluster.GetName(), fmt.Sprintf("incarnation %d from the control state of %s at revision %d; must join again: %s",
 		e.next.cluster.GetIncarnation(), m.GetName(), c.GetKnown(), strings.Join(others, ", ")))
 	return e.rev, nil
 }
 
-// beginAnew makes the cluster its next incarnation.
-func (e *edit) beginAnew(known uint64, ca []byte) {
+// beginAnew makes the cluster its next incarnation. What was committed after
+// known, which is of the time knownMs, is lost.
+func (e *edit) beginAnew(known uint64, knownMs int64, ca []byte) {
 	e.setCluster(func(c *clusterpb.Cluster) {
 		c.Incarnation++
-		c.LostHistory = append(c.LostHistory, &clusterpb.LostHistory{After: known, Before: e.rev, TimeMs: e.now})
+		c.LostHistory = append(c.LostHistory, &clusterpb.LostHistory{After: known, Before: e.rev, TimeMs: e.now, SinceMs: max(min(knownMs, e.now), 0)})
 		if n := len(c.LostHistory); n > maxLost {
 			c.LostHistory = c.LostHistory[n-maxLost:]
 		}
@@ -99,7 +100,7 @@ func (e *edit) refoundCluster(c *clusterpb.RefoundCluster) (uint64, *clusterpb.R
 			e.dropToken(t)
 		}
 	}
-	e.beginAnew(c.GetKnown(), c.GetCaCertificates())
+	e.beginAnew(c.GetKnown(), c.GetKnownMs(), c.GetCaCertificates())
 	if len(e.next.stores) >= maxStores {
 		return 0, full("store_id", "the cluster has seen %d data directories: that is the most", maxStores)
 	}

@@ -153,10 +153,14 @@ func (n *Node) beAlone(store *raftStore, r RecoverRequest, ca []byte) (*State, e
 	if err != nil {
 		return nil, err
 	}
+	at, err := store.Written(last)
+	if err != nil {
+		return nil, err
+	}
 	next, res := st.Apply(last+revisionGap, &clusterpb.Command{
 		Actor: r.Actor, Source: r.Source, TimeMs: max(time.Now().UnixMilli(), 0),
 		Change: &clusterpb.Command_RecoverCluster{RecoverCluster: &clusterpb.RecoverCluster{
-			Node: n.cfg.Name, Known: last, CaCertificates: ca,
+			Node: n.cfg.Name, Known: last, KnownMs: at, CaCertificates: ca,
 		}},
 	})
 	if res.Refusal != nil {

@@ -67,6 +67,7 @@ func (n *Node) prepareRefound(r InitRequest) (*pki.CA, *InitResult, *State, erro
 		Actor: r.Actor, Source: r.Source, TimeMs: max(now.UnixMilli(), 0),
 		Change: &clusterpb.Command_RefoundCluster{RefoundCluster: &clusterpb.RefoundCluster{
 			Member: n.asMember(key.Hash()), StoreId: n.cfg.StoreID[:], CaCertificates: ca.Bundle().PEM(), Tokens: tokens, Known: known,
+			KnownMs: r.FromSnapshot.Header.Time.UnixMilli(),
 		}},
 	})
 	if res.Refusal != nil {

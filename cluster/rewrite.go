@@ -39,6 +39,19 @@ func (s *raftStore) Last() (index, term uint64, err error) {
 	return index, entry.Term, nil
 }
 
+// Written is when a leader wrote the entry, Unix milliseconds; 0 where the log
+// does not have it any more, or does not say.
+func (s *raftStore) Written(index uint64) (int64, error) {
+	var entry raft.Log
+	switch err := s.logs.GetLog(index, &entry); {
+	case errors.Is(err, raft.ErrLogNotFound), err == nil && entry.AppendedAt.IsZero():
+		return 0, nil
+	case err != nil:
+		return 0, fmt.Errorf("read log entry %d: %w", index, err)
+	}
+	return entry.AppendedAt.UnixMilli(), nil
+}
+
 // Everything is the state after the whole log: what the log holds beyond the
 // record was committed by those who are lost, or nobody was told that it was
 // not. No change that somebody was told of is given up this way.

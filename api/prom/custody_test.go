@@ -1,9 +1,12 @@
 package prom
 
 import (
+	"fmt"
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/prometheus/prometheus/model/labels"
 	"github.com/stretchr/testify/require"
 
 	"github.com/muster-metrics/muster/proto/clusterpb"
@@ -67,6 +70,33 @@ func TestAllAreAskedForTheTimeThatARecoveryHasForgotten(t *testing.T) {
 	b.apply(now, &clusterpb.Command{Change: &clusterpb.Command_RecoverCluster{RecoverCluster: &clusterpb.RecoverCluster{Node: "n1", Known: 1}}})
 	require.Len(t, stores(now-1), 3)
 	require.Empty(t, stores(now+slackOf(b.state.Load())+1))
+}
+
+// TestNobodyIsMissedForTheTimeThatARecoveryHasForgotten: a member that held
+// nothing by the state may have held something by what was lost.
+func TestNobodyIsMissedForTheTimeThatARecoveryHasForgotten(t *testing.T) {
+	b := newBed(t, 4, 3)
+	key, ls := b.tenant("a"), labels.FromStrings("__name__", "m")
+	old := b.replicas(key, ls)
+	b.write(key, ls, sample{ms(150 * time.Minute), 2})
+	b.write(key, ls, sample{ms(0), 1})
+	var fourth *member
+	for _, m := range b.members {
+		if !slices.Contains(old, m) {
+			fourth = m
+		}
+	}
+	fourth.stop()
+	asked := func() reply { return old[0].query("a", "m{}") }
+	before := func() reply { return old[0].query("a", "m", "time", fmt.Sprint(base.Add(-150*time.Minute).Unix())) }
+	asked().whole(t)
+	b.apply(ms(0), &clusterpb.Command{Change: &clusterpb.Command_RecoverCluster{RecoverCluster: &clusterpb.RecoverCluster{
+		Node: old[0].name, Known: 1, KnownMs: ms(time.Minute),
+	}}})
+	require.Contains(t, asked().lacking(t), "missing "+fourth.name)
+	require.Contains(t, before().whole(t), `"2"`, "of that time nothing was lost")
+	fourth.serve(fourth.reader)
+	asked().whole(t)
 }
 
 func gapAt(from, to int64) []*peerpb.Interval {

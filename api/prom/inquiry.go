@@ -1,6 +1,7 @@
 package prom
 
 import (
+	"fmt"
 	"slices"
 	"sync"
 
@@ -81,9 +82,39 @@ func storesOf(st *cluster.State, t *clusterpb.Tenant, p ring.Period) map[ring.St
 // forgets says whether slots may have been elsewhere at that time than the state
 // knows: a recovery has lost the changes. Then every member may hold something.
 func forgets(st *cluster.State, p ring.Period, slack int64) bool {
-	return slices.ContainsFunc(st.Cluster().GetLostHistory(), func(l *clusterpb.LostHistory) bool {
-		return l.GetTimeMs()+slack >= p.Begin
-	})
+	return len(forgotten(st, p, slack)) > 0
+}
+
+// forgotten are the parts of a period from which a recovery has lost changes of
+// the slots.
+func forgotten(st *cluster.State, p ring.Period, slack int64) []ring.Period {
+	var out []ring.Period
+	for _, l := range st.Cluster().GetLostHistory() {
+		lost := periodOf(l.GetSinceMs(), l.GetTimeMs()).Widen(slack)
+		if lost.Touches(p) {
+			out = append(out, ring.Period{Begin: max(p.Begin, lost.Begin), End: min(p.End, lost.End)})
+		}
+	}
+	return out
+}
+
+// holders says what the answer lacks of the time that a recovery has forgotten:
+// any member may have held any slot then, so each has to answer for it.
+func (i *inquiry) holders(st *cluster.State, p ring.Period, slack int64) (lacks []lack, stale bool) {
+	for _, lost := range forgotten(st, p, slack) {
+		var silent []ring.Store
+		for _, m := range st.Members() {
+			if s := ring.Store(m.GetStore()); !i.counts(st, s, lost, slack) {
+				silent = append(silent, s)
+				stale = stale || i.unasked(st, s)
+			}
+		}
+		if len(silent) > 0 {
+			lacks = append(lacks, lack{note: fmt.Sprintf("who held what from %s to %s was lost when the cluster was recovered, so every member has to answer: missing %s",
+				timeText(lost.Begin), timeText(lost.End), names(st, silent))})
+		}
+	}
+	return lacks, stale
 }
 
 // nodesOf are the members that have these stores now, and those that keep one
@@ -204,6 +235,7 @@ func (i *inquiry) judge(st *cluster.State, now int64) (lacks []lack, stale bool)
 	}
 	slack := slackOf(st)
 	counts := func(s ring.Store, p ring.Period) bool { return i.counts(st, s, p, slack) }
+	lacks, stale = i.holders(st, period, slack)
 	for _, r := range routesOf(st, t, period, slack) {
 		for _, m := range r.ring.Table.Complete(r.period, slack, counts) {
 			lacks = append(lacks, lack{ring: r.ring.Spec.GetName(), Missing: m})

@@ -3033,8 +3033,10 @@ type RecoverCluster struct {
 	Known uint64 `protobuf:"varint,2,opt,name=known,proto3" json:"known,omitempty"`
 	// Replaces the CA's certificates where the CA's key is lost, too.
 	CaCertificates []byte `protobuf:"bytes,3,opt,name=ca_certificates,json=caCertificates,proto3" json:"ca_certificates,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// When the leader of then wrote it; 0: not known.
+	KnownMs       int64 `protobuf:"varint,70,opt,name=known_ms,json=knownMs,proto3" json:"known_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RecoverCluster) Reset() {
@@ -3088,6 +3090,13 @@ func (x *RecoverCluster) GetCaCertificates() []byte {
 	return nil
 }
 
+func (x *RecoverCluster) GetKnownMs() int64 {
+	if x != nil {
+		return x.KnownMs
+	}
+	return 0
+}
+
 // RefoundCluster begins a cluster anew from a snapshot, on one node with a new
 // CA. It is never proposed: it is applied while the first log is written.
 type RefoundCluster struct {
@@ -3096,8 +3105,9 @@ type RefoundCluster struct {
 	StoreId        []byte                 `protobuf:"bytes,2,opt,name=store_id,json=storeId,proto3" json:"store_id,omitempty"`
 	CaCertificates []byte                 `protobuf:"bytes,3,opt,name=ca_certificates,json=caCertificates,proto3" json:"ca_certificates,omitempty"`
 	Tokens         []*Token               `protobuf:"bytes,4,rep,name=tokens,proto3" json:"tokens,omitempty"`
-	// Revision of the snapshot.
+	// Revision of the snapshot, and when it was taken.
 	Known         uint64 `protobuf:"varint,5,opt,name=known,proto3" json:"known,omitempty"`
+	KnownMs       int64  `protobuf:"varint,70,opt,name=known_ms,json=knownMs,proto3" json:"known_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3163,6 +3173,13 @@ func (x *RefoundCluster) GetTokens() []*Token {
 func (x *RefoundCluster) GetKnown() uint64 {
 	if x != nil {
 		return x.Known
+	}
+	return 0
+}
+
+func (x *RefoundCluster) GetKnownMs() int64 {
+	if x != nil {
+		return x.KnownMs
 	}
 	return 0
 }
@@ -3473,17 +3490,19 @@ const file_clusterpb_command_proto_rawDesc = "" +
 	"\x04spec\x18\x03 \x01(\v2\x1d.muster.cluster.v1.TenantSpecR\x04spec\x126\n" +
 	"\x06tokens\x18\x04 \x03(\v2\x1e.muster.cluster.v1.TenantTokenR\x06tokens\x12\x18\n" +
 	"\aversion\x18\x05 \x01(\x04R\aversion\x12\x16\n" +
-	"\x06delete\x18\x06 \x01(\bR\x06delete\"c\n" +
+	"\x06delete\x18\x06 \x01(\bR\x06delete\"~\n" +
 	"\x0eRecoverCluster\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x14\n" +
 	"\x05known\x18\x02 \x01(\x04R\x05known\x12'\n" +
-	"\x0fca_certificates\x18\x03 \x01(\fR\x0ecaCertificates\"\xcf\x01\n" +
+	"\x0fca_certificates\x18\x03 \x01(\fR\x0ecaCertificates\x12\x19\n" +
+	"\bknown_ms\x18F \x01(\x03R\aknownMs\"\xea\x01\n" +
 	"\x0eRefoundCluster\x121\n" +
 	"\x06member\x18\x01 \x01(\v2\x19.muster.cluster.v1.MemberR\x06member\x12\x19\n" +
 	"\bstore_id\x18\x02 \x01(\fR\astoreId\x12'\n" +
 	"\x0fca_certificates\x18\x03 \x01(\fR\x0ecaCertificates\x120\n" +
 	"\x06tokens\x18\x04 \x03(\v2\x18.muster.cluster.v1.TokenR\x06tokens\x12\x14\n" +
-	"\x05known\x18\x05 \x01(\x04R\x05known\"\f\n" +
+	"\x05known\x18\x05 \x01(\x04R\x05known\x12\x19\n" +
+	"\bknown_ms\x18F \x01(\x03R\aknownMs\"\f\n" +
 	"\n" +
 	"CheckState\"(\n" +
 	"\fRaiseVersion\x12\x18\n" +

@@ -3212,6 +3212,13 @@ func (m *RecoverCluster) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.KnownMs != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.KnownMs))
+		i--
+		dAtA[i] = 0x4
+		i--
+		dAtA[i] = 0xb0
+	}
 	if len(m.CaCertificates) > 0 {
 		i -= len(m.CaCertificates)
 		copy(dAtA[i:], m.CaCertificates)
@@ -3263,6 +3270,13 @@ func (m *RefoundCluster) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	if m.unknownFields != nil {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
+	}
+	if m.KnownMs != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.KnownMs))
+		i--
+		dAtA[i] = 0x4
+		i--
+		dAtA[i] = 0xb0
 	}
 	if m.Known != 0 {
 		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Known))
@@ -4752,6 +4766,9 @@ func (m *RecoverCluster) SizeVT() (n int) {
 	if l > 0 {
 		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
 	}
+	if m.KnownMs != 0 {
+		n += 2 + protohelpers.SizeOfVarint(uint64(m.KnownMs))
+	}
 	n += len(m.unknownFields)
 	return n
 }
@@ -4782,6 +4799,9 @@ func (m *RefoundCluster) SizeVT() (n int) {
 	}
 	if m.Known != 0 {
 		n += 1 + protohelpers.SizeOfVarint(uint64(m.Known))
+	}
+	if m.KnownMs != 0 {
+		n += 2 + protohelpers.SizeOfVarint(uint64(m.KnownMs))
 	}
 	n += len(m.unknownFields)
 	return n
@@ -11735,6 +11755,25 @@ func (m *RecoverCluster) UnmarshalVT(dAtA []byte) error {
 				m.CaCertificates = []byte{}
 			}
 			iNdEx = postIndex
+		case 70:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field KnownMs", wireType)
+			}
+			m.KnownMs = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.KnownMs |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
@@ -11939,6 +11978,25 @@ func (m *RefoundCluster) UnmarshalVT(dAtA []byte) error {
 				b := dAtA[iNdEx]
 				iNdEx++
 				m.Known |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 70:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field KnownMs", wireType)
+			}
+			m.KnownMs = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.KnownMs |= int64(b&0x7F) << shift
 				if b < 0x80 {
 					break
 				}
@@ -19143,6 +19201,25 @@ func (m *RecoverCluster) UnmarshalVTUnsafe(dAtA []byte) error {
 			}
 			m.CaCertificates = dAtA[iNdEx:postIndex]
 			iNdEx = postIndex
+		case 70:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field KnownMs", wireType)
+			}
+			m.KnownMs = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.KnownMs |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
@@ -19341,6 +19418,25 @@ func (m *RefoundCluster) UnmarshalVTUnsafe(dAtA []byte) error {
 				b := dAtA[iNdEx]
 				iNdEx++
 				m.Known |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 70:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field KnownMs", wireType)
+			}
+			m.KnownMs = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.KnownMs |= int64(b&0x7F) << shift
 				if b < 0x80 {
 					break
 				}

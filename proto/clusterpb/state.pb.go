@@ -2609,10 +2609,13 @@ func (x *Cluster) GetIssued() []*IssuedCertificate {
 // LostHistory are the revisions between two, both excluded: what was committed
 // there, if anything was, is not in this state.
 type LostHistory struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	After         uint64                 `protobuf:"varint,1,opt,name=after,proto3" json:"after,omitempty"`
-	Before        uint64                 `protobuf:"varint,2,opt,name=before,proto3" json:"before,omitempty"`
-	TimeMs        int64                  `protobuf:"varint,3,opt,name=time_ms,json=timeMs,proto3" json:"time_ms,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	After  uint64                 `protobuf:"varint,1,opt,name=after,proto3" json:"after,omitempty"`
+	Before uint64                 `protobuf:"varint,2,opt,name=before,proto3" json:"before,omitempty"`
+	TimeMs int64                  `protobuf:"varint,3,opt,name=time_ms,json=timeMs,proto3" json:"time_ms,omitempty"`
+	// Since when changes may be lost: the time of the newest that is not. 0: it is
+	// not known.
+	SinceMs       int64 `protobuf:"varint,70,opt,name=since_ms,json=sinceMs,proto3" json:"since_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2664,6 +2667,13 @@ func (x *LostHistory) GetBefore() uint64 {
 func (x *LostHistory) GetTimeMs() int64 {
 	if x != nil {
 		return x.TimeMs
+	}
+	return 0
+}
+
+func (x *LostHistory) GetSinceMs() int64 {
+	if x != nil {
+		return x.SinceMs
 	}
 	return 0
 }
@@ -3470,11 +3480,12 @@ const file_clusterpb_state_proto_rawDesc = "" +
 	"\aversion\x182 \x01(\rR\aversion\x12>\n" +
 	"\vca_rotation\x18( \x01(\v2\x1d.muster.cluster.v1.CARotationR\n" +
 	"caRotation\x12<\n" +
-	"\x06issued\x18) \x03(\v2$.muster.cluster.v1.IssuedCertificateR\x06issued\"T\n" +
+	"\x06issued\x18) \x03(\v2$.muster.cluster.v1.IssuedCertificateR\x06issued\"o\n" +
 	"\vLostHistory\x12\x14\n" +
 	"\x05after\x18\x01 \x01(\x04R\x05after\x12\x16\n" +
 	"\x06before\x18\x02 \x01(\x04R\x06before\x12\x17\n" +
-	"\atime_ms\x18\x03 \x01(\x03R\x06timeMs\"_\n" +
+	"\atime_ms\x18\x03 \x01(\x03R\x06timeMs\x12\x19\n" +
+	"\bsince_ms\x18F \x01(\x03R\asinceMs\"_\n" +
 	"\n" +
 	"CARotation\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12\x19\n" +
