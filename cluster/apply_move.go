@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -73,7 +72,7 @@ func (e *edit) cancelMove(old *Ring) (uint64, *clusterpb.Refusal) {
 		move = &clusterpb.Move{Since: e.rev, SinceMs: e.now, Cause: clusterpb.MoveCause_MOVE_JOIN, Nodes: e.next.joined(old), Asked: e.rev}
 	}
 	move.Cancelled, move.CancelledMs, move.CancelledBy = e.rev, e.now, e.by()
-	e.note("ring move cancelled", name, fmt.Sprintf("after %s", many(int(move.GetMoved()), "step")))
+	e.note("ring move cancelled", name, "after "+many(int(move.GetMoved()), "step"))
 	e.setMove(old, move)
 	return old.Spec.GetVersion(), nil
 }
@@ -105,7 +104,7 @@ func (e *edit) beginMove(c *clusterpb.BeginMove) (uint64, *clusterpb.Refusal) {
 	for _, n := range c.GetNodes() {
 		move.Nodes = append(move.Nodes, text(n, maxActor))
 	}
-	e.note(action, old.Spec.GetName(), causeText(move))
+	e.note(action, old.Spec.GetName(), "")
 	e.setMove(old, move)
 	return old.Spec.GetVersion(), nil
 }
@@ -123,7 +122,7 @@ func (e *edit) endMove(c *clusterpb.EndMove) (uint64, *clusterpb.Refusal) {
 	next := copyOf(old.Spec)
 	next.Move, next.Followed = nil, max(next.GetFollowed(), min(c.GetFollowed(), e.rev))
 	if isUnderWay(move) {
-		e.note("ring move done", old.Spec.GetName(), fmt.Sprintf("%s, %s", causeText(move), many(int(move.GetMoved()), "step")))
+		e.note("ring move done", old.Spec.GetName(), "after "+many(int(move.GetMoved()), "step"))
 		e.differ("ring", next.GetName(), moveFacts(move), moveFacts(nil))
 	}
 	e.setRing(&Ring{Spec: next, Table: old.Table})

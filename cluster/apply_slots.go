@@ -52,7 +52,7 @@ func (e *edit) moveSlots(c *clusterpb.MoveSlots) (uint64, *clusterpb.Refusal) {
 	if moved > 0 {
 		e.setRing(&Ring{Spec: movedBy(old.Spec, moved), Table: table})
 		e.changed.Rings = true
-		e.note("slots moved", old.Spec.GetName(), fmt.Sprintf("%d slots", moved))
+		e.noteStep(old, "slots moved", fmt.Sprintf("%d slots", moved))
 	}
 	return old.Spec.GetVersion(), nil
 }
@@ -144,9 +144,18 @@ func (e *edit) closeEpochs(c *clusterpb.CloseEpochs) (uint64, *clusterpb.Refusal
 	if closed := before - len(table.Open()); closed > 0 {
 		e.setRing(&Ring{Spec: old.Spec, Table: table})
 		e.changed.Rings = true
-		e.note("epochs closed", old.Spec.GetName(), fmt.Sprintf("%d epochs", closed))
+		e.noteStep(old, "epochs closed", fmt.Sprintf("%d epochs", closed))
 	}
 	return old.Spec.GetVersion(), nil
+}
+
+// noteStep says what the event will, unless it is a step of a move: what that
+// does its beginning and its end tell, and a thousand batches between them would
+// drive out the events of people.
+func (e *edit) noteStep(r *Ring, action, detail string) {
+	if !isUnderWay(r.Spec.GetMove()) {
+		e.note(action, r.Spec.GetName(), detail)
+	}
 }
 
 // ringByID is the ring that a step names, with the version it expects.

@@ -130,14 +130,3 @@ func away(r *Ring, target []ring.Set) int {
 func (s *State) moves(r *Ring) bool {
 	return !r.Deleted() && (isUnderWay(r.Spec.GetMove()) || s.due(r) != nil)
 }
-
-// Moving counts the slots that the leader will give other replicas or another
-// quorum without being asked again, as far as the state tells. What an operator
-// has changed since, a node list, weights or zones, waits for a rebalance.
-func (s *State) Moving(r *Ring) int {
-	nodes := s.Eligible(r)
-	if len(nodes) == 0 || !s.moves(r) {
-		return 0
-	}
-	return away(r, ring.Plan(r.Table, nodes, r.RF()))
-}

@@ -4,7 +4,18 @@ import (
 	"testing"
 
 	"github.com/muster-metrics/muster/proto/clusterpb"
+	"github.com/muster-metrics/muster/ring"
 )
+
+// Moving counts the slots that the leader gives other replicas or another quorum
+// without being asked again.
+func (s *State) Moving(r *Ring) int {
+	nodes := s.Eligible(r)
+	if len(nodes) == 0 || !s.moves(r) {
+		return 0
+	}
+	return away(r, ring.Plan(r.Table, nodes, r.RF()))
+}
 
 func TestWhatMovesByItself(t *testing.T) {
 	h := created(t, 1, 2)

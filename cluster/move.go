@@ -24,7 +24,6 @@ func (n *Node) moveSlots(ctx context.Context, e *engine) error {
 	now := time.Now()
 	round := &moveRound{
 		st: st, now: now, due: n.pace.Due(now) && !st.Settings().GetMaintenance(),
-		may: n.mayGain(st), price: st.seriesPerSlot(n.healthHere(e)),
 	}
 	for _, r := range rings {
 		if err := n.moveRing(ctx, e, round, r); err != nil {
@@ -40,11 +39,9 @@ func (n *Node) moveSlots(ctx context.Context, e *engine) error {
 
 // moveRound is one look of the leader at all rings.
 type moveRound struct {
-	st    *State
-	now   time.Time
-	due   bool // a batch may go
-	may   map[ring.Store]bool
-	price map[ring.Store]float64
+	st  *State
+	now time.Time
+	due bool // a batch may go
 
 	left int  // steps to come
 	sent bool // a batch went
@@ -63,9 +60,13 @@ func (n *Node) moveRing(ctx context.Context, e *engine, round *moveRound, r *Rin
 	if r.Spec.GetMove().GetMoved() > 0 {
 		n.pace.Resume(round.now)
 	}
-	fares := faresOf(st, r, stepsOf(st, r, target, round.may), round.price)
+	due := round.due && n.pace.Due(round.now)
+	if !due && !st.isBelowQuorum(r) {
+		return nil
+	}
+	fares := faresOf(st, r, stepsOf(st, r, target, n.mayGain(st)), st.seriesPerSlot(n.healthHere(e)))
 	rate := float64(st.Settings().GetMoveSeriesPerSecond())
-	steps, batch := n.pace.Choose(fares, rate, round.due && n.pace.Due(round.now), round.now)
+	steps, batch := n.pace.Choose(fares, rate, due, round.now)
 	if len(steps) == 0 {
 		return nil
 	}
@@ -147,6 +148,16 @@ func faresOf(st *State, r *Ring, steps []ring.Step, price map[ring.Store]float64
 		fares = append(fares, f)
 	}
 	return fares
+}
+
+// isBelowQuorum says whether writes to some slot get 503, whoever is there.
+func (s *State) isBelowQuorum(r *Ring) bool {
+	for i := range r.Table.Slots() {
+		if slot := r.Table.At(i); s.alive(slot.Replicas) < slot.Quorum {
+			return true
+		}
+	}
+	return false
 }
 
 // costOf is how many series a slot with these holders brings to another: at

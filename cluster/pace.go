@@ -52,15 +52,19 @@ func (p *pace) Due(now time.Time) bool { return p.last.IsZero() || now.Sub(p.las
 // Sent notes that a batch went.
 func (p *pace) Sent(now time.Time) { p.last = now }
 
+// late is how much more than a batch may be kept for a receiver: the leader looks
+// when it may, and a batch that comes late should not make the move slower.
+const late = 1.25
+
 // left is what a receiver may be given at now, at so many series a second: what
 // it was not given for longer than a batch's time is not kept for it.
 func (p *pace) left(to ring.Store, rate float64, now time.Time) float64 {
-	most := rate * p.every.Seconds()
+	batch := rate * p.every.Seconds()
 	b, known := p.budgets[to]
 	if !known {
-		return most
+		return batch
 	}
-	return min(most, b.series+rate*max(now.Sub(b.at), 0).Seconds())
+	return min(late*batch, b.series+rate*max(now.Sub(b.at), 0).Seconds())
 }
 
 // fare is what a step costs: it brings that many series to a store; none for 0.

@@ -31,6 +31,8 @@ type Progress struct {
 	SinceMs int64
 	// Moved and Left are steps, made and to come: one replica of one slot each.
 	Moved, Left int
+	// Slots counts those that are not where they should be.
+	Slots int
 	// Gains are the slots that nodes get still, by name.
 	Gains []Gain
 	// ETA is how long it takes still at the pace that is set; negative: nobody
@@ -67,7 +69,7 @@ func (s *State) ProgressOf(r *Ring, healths []*clusterpb.Health, now int64) *Pro
 	p := &Progress{
 		Cancelled: cancelled, Cause: causeText(move), Nodes: move.GetNodes(), By: move.GetBy(),
 		Since: move.GetSince(), SinceMs: move.GetSinceMs(), Moved: int(move.GetMoved()),
-		Left:        ring.StepsLeft(r.Table, target, r.Quorum()),
+		Left: ring.StepsLeft(r.Table, target, r.Quorum()), Slots: away(r, target),
 		CancelledMs: move.GetCancelledMs(), CancelledBy: move.GetCancelledBy(),
 	}
 	if cancelled && p.Left == 0 {

@@ -35,11 +35,15 @@ type gainObject struct {
 	Series int64  `json:"series"`
 }
 
-// moveOf is nil where the ring's slots are on no way.
-func moveOf(st *cluster.State, r *cluster.Ring, healths []*clusterpb.Health) *moveObject {
+// moveOf is nil where the ring's slots are on no way; moving counts those with a
+// step to come.
+func moveOf(st *cluster.State, r *cluster.Ring, healths []*clusterpb.Health) (m *moveObject, moving int) {
 	p := st.ProgressOf(r, healths, time.Now().UnixMilli())
 	if p == nil {
-		return nil
+		return nil, 0
+	}
+	if !p.Cancelled {
+		moving = p.Slots
 	}
 	o := &moveObject{
 		State: "moving", Cause: p.Cause, Nodes: p.Nodes, By: p.By, SinceRevision: p.Since,
@@ -60,7 +64,7 @@ func moveOf(st *cluster.State, r *cluster.Ring, healths []*clusterpb.Health) *mo
 		seconds := int64(p.ETA / time.Second)
 		o.ETASeconds = &seconds
 	}
-	return o
+	return o, moving
 }
 
 // rebalance has the leader move a ring's slots to where its nodes, weights and

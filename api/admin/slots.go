@@ -42,14 +42,14 @@ func (a *api) slots(req *http.Request, st *cluster.State) (object, error) {
 		return object{}, err
 	}
 	o := slotsObject{
-		Name: r.Spec.GetName(), Slots: make([]slotObject, r.Table.Slots()), Moving: st.Moving(r),
+		Name: r.Spec.GetName(), Slots: make([]slotObject, r.Table.Slots()),
 		Short: r.Short(), BelowQuorum: r.BelowQuorum(), OpenEpochs: len(r.Table.Open()), WaitingFor: a.waitingFor(st, r),
-		Move: moveOf(st, r, a.node.Health()),
 	}
 	open := make([]int, len(o.Slots))
 	for _, e := range r.Table.Open() {
 		open[e.Slot]++
 	}
+	o.Move, o.Moving = moveOf(st, r, a.node.Health())
 	for i := range o.Slots {
 		s := r.Table.Slot(i)
 		names := make([]string, 0, s.Replicas.Len())

@@ -140,9 +140,9 @@ func statusOf(st *cluster.State, healths []*clusterpb.Health, leader string, sta
 	for _, r := range st.Rings() {
 		rs := ringStatus{
 			Name: r.Spec.GetName(), Revision: r.Spec.GetVersion(), ReplicationFactor: r.RF(),
-			Slots: r.Table.Slots(), Short: r.Short(), Moving: st.Moving(r),
-			Move: moveOf(st, r, healths),
+			Slots: r.Table.Slots(), Short: r.Short(),
 		}
+		rs.Move, rs.Moving = moveOf(st, r, healths)
 		if rs.Short > 0 {
 			problem("ring %s: %d of %d slots have fewer than %d replicas", rs.Name, rs.Short, rs.Slots, rs.ReplicationFactor)
 		}
