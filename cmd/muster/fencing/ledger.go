@@ -23,12 +23,13 @@ func (p *post) acked() bool { return p.status/100 == 2 }
 // no second one, a node did not run.
 type outage struct {
 	a, b       string
+	frozen     bool      // a goes on afterwards with what it was given meanwhile
 	begin, end time.Time // zero end: it goes on
 }
 
 // heard is how long after an outage all nodes reach each other again: they look
-// for one that was away every second and a half at the latest.
-const heard = 3 * time.Second
+// for one that was away several times a second, and this machine is busy.
+const heard = 1500 * time.Millisecond
 
 // touches says whether the outage spoils something that was done in that time.
 func (o *outage) touches(began, ended time.Time) bool {
@@ -72,8 +73,13 @@ func (l *ledger) all() []post {
 
 // severed notes that two nodes cannot speak with each other from now on; b may
 // be "": a does not run. The func that it returns notes the end.
-func (l *ledger) severed(a, b string) (mended func()) {
-	o := &outage{a: a, b: b, begin: time.Now()}
+func (l *ledger) severed(a, b string) (mended func()) { return l.note(&outage{a: a, b: b}) }
+
+// frozen notes that a node stands still from now on.
+func (l *ledger) frozen(node string) (mended func()) { return l.note(&outage{a: node, frozen: true}) }
+
+func (l *ledger) note(o *outage) (mended func()) {
+	o.begin = time.Now()
 	l.mu.Lock()
 	l.outages = append(l.outages, o)
 	l.mu.Unlock()
@@ -145,12 +151,12 @@ func (l *ledger) sinceOf(node string, at time.Time) uint64 {
 	return 0
 }
 
-// thawed is when a node went on that did not run at a time; zero: it ran.
+// thawed is when a node went on that was frozen at a time; zero: it was not.
 func (l *ledger) thawed(node string, at time.Time) time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, o := range l.outages {
-		if o.a == node && o.b == "" && !at.Before(o.begin) && at.Before(o.end) {
+		if o.a == node && o.frozen && !at.Before(o.begin) && at.Before(o.end) {
 			return o.end
 		}
 	}

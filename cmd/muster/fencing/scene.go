@@ -90,6 +90,7 @@ type act struct {
 	leader         *fleet.Node
 	voters, others []*fleet.Node
 	weights        map[string]bool // that are not the usual ones
+	excluded       bool            // the ring may not use every node
 	// leaver, where it is not nil, is neither written to nor asked.
 	leaver *fleet.Node
 
@@ -295,7 +296,7 @@ func staleOf(ctx context.Context, n *fleet.Node) (float64, error) {
 
 // freeze stops a node in the middle of what it does; the func lets it go on.
 func (a *act) freeze(n *fleet.Node) (thaw func()) {
-	running := a.ledger.severed(n.Name, "")
+	running := a.ledger.frozen(n.Name)
 	n.Freeze()
 	return func() {
 		running() // before it goes on: what it does from then on counts
@@ -360,6 +361,36 @@ func (a *act) raise(ctx context.Context, n *fleet.Node) error {
 	cancel()
 	<-done
 	return nil
+}
+
+// exclude takes the ring away from a node, which stays a member. It returns as
+// raise does.
+func (a *act) exclude(ctx context.Context, n *fleet.Node) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	a.excluded = true
+	var names []string
+	for _, o := range a.fleet.Nodes {
+		if o != n {
+			names = append(names, o.Name)
+		}
+	}
+	done := make(chan error, 1)
+	go func() { done <- a.spread(ctx, strings.Join(names, ",")) }()
+	if ended, err := a.calm(ctx, done); ended {
+		return err
+	}
+	cancel()
+	<-done
+	return nil
+}
+
+// spread lets the ring use these nodes, "" for all.
+func (a *act) spread(ctx context.Context, nodes string) error {
+	if err := a.cli(ctx, "ring", "set", "default", "--nodes", nodes); err != nil {
+		return err
+	}
+	return a.cli(ctx, "ring", "rebalance")
 }
 
 // remove takes a node out for good. It returns as raise does; the func that it
@@ -444,9 +475,16 @@ func (a *act) cli(ctx context.Context, args ...string) error {
 	}
 }
 
-// end gives every node its usual weight again, waits for a calm cluster, and
+// end gives every node its usual weight and its place in the ring again, waits for a calm cluster, and
 // stops the load.
 func (a *act) end(ctx context.Context) error {
+	if a.excluded {
+		ctx, cancel := context.WithTimeout(ctx, patience)
+		defer cancel()
+		if err := a.spread(ctx, ""); err != nil {
+			return err
+		}
+	}
 	for name, other := range a.weights {
 		if other {
 			ctx, cancel := context.WithTimeout(ctx, patience)
