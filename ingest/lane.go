@@ -11,9 +11,10 @@ import (
 )
 
 const (
-	// minBackoff and maxBackoff lie between two attempts.
+	// minBackoff and maxBackoff lie between two attempts. While the connection
+	// below is down an attempt costs nothing, it fails at once.
 	minBackoff = 50 * time.Millisecond
-	maxBackoff = time.Second
+	maxBackoff = 200 * time.Millisecond
 	// missedWait is how long a share that its peer could not take for the moment
 	// rests before it is sent again.
 	missedWait = time.Second
@@ -288,7 +289,7 @@ func (l *lane) answered(res *peerpb.ShareResult) {
 	if again {
 		l.miss(c, missedWait)
 	} else if c.share.Repeat && done == nil {
-		l.peers.metrics.missedSamples.WithLabelValues("sent").Add(float64(c.share.Samples))
+		l.peers.metrics.caughtUp(c.share, res)
 	}
 	l.mu.Unlock()
 	if !again {

@@ -94,7 +94,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "muster_ingest_rerouted_series_total", Help: "Series routed again after a replica had seen a newer table.",
 		}),
 		missedSamples: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "muster_ingest_peer_missed_samples_total", Help: "Samples that a peer missed at first, by what became of them.",
+			Name: "muster_ingest_peer_missed_samples_total", Help: "Samples that a peer missed at first, by what became of them: sent (it has them), stale (their slots have moved since), refused, dropped (it has to fetch them).",
 		}, []string{"outcome"}),
 		waits: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "muster_ingest_waits_seconds", Help: "Time that shares waited for this node to see the revision they need, and stale series of a write for the table they are routed by again.",
@@ -159,6 +159,26 @@ func (m *metrics) forwarded(a answer) {
 // waited notes how long something waited for this node to see a change.
 func (m *metrics) waited(what string, since time.Time) {
 	m.waits.WithLabelValues(what).Observe(time.Since(since).Seconds())
+}
+
+// caughtUp counts what became of a share that was sent again to a peer that had
+// missed it, and that nobody waits for: a peer whose fence refuses it has not
+// got it.
+func (m *metrics) caughtUp(s *peerpb.Share, res *peerpb.ShareResult) {
+	sent, stale, lost := int(s.Samples), 0, 0
+	if res.Status == peerpb.Status_STALE {
+		stale = sent
+	}
+	for _, o := range res.Outcomes {
+		if o.Outcome == peerpb.Outcome_STALE_SERIES {
+			stale++
+		} else {
+			lost++
+		}
+	}
+	m.missedSamples.WithLabelValues("sent").Add(float64(max(sent-stale-lost, 0)))
+	m.missedSamples.WithLabelValues("stale").Add(float64(stale))
+	m.missedSamples.WithLabelValues("refused").Add(float64(lost))
 }
 
 func (m *metrics) refusedShare(reason string) { m.refusedShares.WithLabelValues(reason).Inc() }

@@ -40,8 +40,8 @@ type Storage interface {
 // Peers reaches the other members.
 type Peers interface {
 	// Dial gives the long-lived connection to a member; it stays the owner's,
-	// who also bounds how long it rests between two attempts to connect: a
-	// second, say, or a peer that returns is missed for longer than it was away.
+	// who also bounds how long it rests between two attempts to connect: a quarter
+	// of a second, say, or a peer that returns is missed for longer than it was away.
 	// (ClientConn.ResetConnectBackoff is no way to hurry it: in grpc-go 1.85 it
 	// races with connections being made.)
 	Dial(ctx context.Context, node string) (*grpc.ClientConn, error)

@@ -13,8 +13,10 @@ import (
 )
 
 const (
+	// A node that came back is needed for quorums at once: the next one may fail a
+	// moment later. Looking for one that is away costs a refused connection.
 	minBackoff = 100 * time.Millisecond
-	maxBackoff = 1500 * time.Millisecond // a node that came back is heard within two seconds
+	maxBackoff = 250 * time.Millisecond
 
 	keepaliveTime    = 10 * time.Second
 	keepaliveTimeout = 3 * time.Second

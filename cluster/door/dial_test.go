@@ -134,6 +134,49 @@ func TestDialFollowsANodeToItsNewAddress(t *testing.T) {
 	}
 }
 
+// TestANodeThatIsAwayIsLookedForOften: whoever comes back is needed for quorums at
+// once, since the next one may fail a moment later.
+func TestANodeThatIsAwayIsLookedForOften(t *testing.T) {
+	b := newBed(t)
+	d, _ := b.open(b.node("n1"))
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	looks := make(chan time.Time, 100)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			looks <- time.Now()
+			_ = conn.Close() // a proxy before a dead process
+		}
+	}()
+	t.Cleanup(func() { _ = l.Close(); <-done })
+	b.move("n2", l.Addr().String())
+	conn, err := d.Dial(t.Context(), "n2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.Connect()
+	const grown = 8 // after so many attempts their distance does not grow any more
+	least, last := time.Hour, time.Time{}
+	for i := range grown + 4 {
+		at := <-looks
+		if i > grown {
+			least = min(least, at.Sub(last))
+		}
+		last = at
+	}
+	if least > time.Second { // a busy machine delays some of them, not all
+		t.Errorf("a node that is away is looked for every %v at best", least)
+	}
+}
+
 func TestDialTurnsAwayFromAnImpostor(t *testing.T) {
 	b := newBed(t)
 	d1, _ := b.open(b.node("n1"))

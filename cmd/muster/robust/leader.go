@@ -33,9 +33,9 @@ func (r LeaderReport) Median() time.Duration {
 func (r LeaderReport) Worst() time.Duration { return slices.Max(r.Waits) }
 
 // reconnected is how long after its return a node is reached by all others
-// again: they look for it every second and a half at the latest. Whoever kills
-// the next node before that takes two of three away.
-const reconnected = 3 * time.Second
+// again: they look for it several times a second. Whoever kills the next node
+// before that takes two of three away.
+const reconnected = time.Second
 
 // KillLeaders kills the leader so many times, with SIGKILL, while a writer
 // writes to each node, and measures how long changes wait for the next one.
