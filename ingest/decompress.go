@@ -122,19 +122,24 @@ func decompress(c compression, body *buffer, room int) (*buffer, error) {
 	}
 }
 
-var gunzippers sync.Pool // of *gzip.Reader
+// gunzipper is a reader of gzip, and where it reads from.
+type gunzipper struct {
+	from bytes.Reader
+	gzip gzip.Reader
+}
+
+var gunzippers = sync.Pool{New: func() any { return &gunzipper{} }}
 
 func gunzip(body []byte, room int) (*buffer, error) {
-	r, _ := gunzippers.Get().(*gzip.Reader)
-	if r == nil {
-		r = new(gzip.Reader)
-	}
-	defer gunzippers.Put(r)
-	if err := r.Reset(bytes.NewReader(body)); err != nil {
+	g := gunzippers.Get().(*gunzipper)
+	defer gunzippers.Put(g)
+	g.from.Reset(body)
+	defer g.from.Reset(nil) // the body is not ours to keep
+	if err := g.gzip.Reset(&g.from); err != nil {
 		return nil, err
 	}
 	plain := newBuffer(room + 1)
-	n, err := fill(r, plain.b[:room+1])
+	n, err := fill(&g.gzip, plain.b[:room+1])
 	plain.b = plain.b[:n]
 	if err == nil && n > room {
 		err = errLonger

@@ -182,6 +182,7 @@ type batch struct {
 	wire   *wire.Batch
 	frames *buffer
 	leave  []func()
+	held   int64 // bytes that are admitted for it
 }
 
 var batches = sync.Pool{New: func() any { return &wire.Batch{} }}
@@ -221,7 +222,7 @@ func (i *Ingester) batch(r *http.Request, v *View, t Tenant, m message, limit in
 	}
 	defer plain.release()
 	size := int64(len(plain.b))
-	b := &batch{wire: batches.Get().(*wire.Batch), frames: newBuffer(int(m.form.frames(size))), leave: []func(){done}}
+	b := &batch{wire: batches.Get().(*wire.Batch), frames: newBuffer(int(m.form.frames(size))), leave: []func(){done}, held: size + m.form.frames(size)}
 	b.wire.Frames = b.frames.b
 	b.wire.Reset()
 	lim := i.limits(v, t)
@@ -241,14 +242,15 @@ func (i *Ingester) batch(r *http.Request, v *View, t Tenant, m message, limit in
 
 // grow admits a batch that takes n bytes for as many more.
 func (i *Ingester) grow(b *batch, n int) error {
-	if int64(n) > i.cfg.MaxDecodedBytes {
-		return tooLarge("series, laid out,", int64(n))
+	if int64(n) > i.cfg.MaxDecodedBytes || b.held+int64(n) > i.admission.most { // there will never be room
+		return refusal{http.StatusRequestEntityTooLarge, fmt.Sprintf("labels that the references mean are larger than %d bytes", n)}
 	}
 	done, ok := i.admission.more(int64(n))
 	if !ok {
 		return errOverloaded
 	}
 	b.leave = append(b.leave, done)
+	b.held += int64(n)
 	return nil
 }
 
