@@ -17,7 +17,9 @@ import (
 type pace struct {
 	every time.Duration
 	// last is when the last batch went; zero: none did under this leader.
-	last    time.Time
+	last time.Time
+	// begun says that this leader has moved slots already.
+	begun   bool
 	budgets map[ring.Store]budget
 }
 
@@ -34,14 +36,14 @@ func newPace(every time.Duration) *pace {
 
 // Forget begins a new leadership.
 func (p *pace) Forget() {
-	p.last = time.Time{}
+	p.last, p.begun = time.Time{}, false
 	clear(p.budgets)
 }
 
 // Resume goes on with what another leader has begun: its last batch may have
 // gone just now.
 func (p *pace) Resume(now time.Time) {
-	if p.last.IsZero() {
+	if p.last.IsZero() && !p.begun {
 		p.last = now
 	}
 }
@@ -101,6 +103,7 @@ func (p *pace) Choose(fares []fare, rate float64, due bool, now time.Time) (step
 			}
 			p.budgets[f.to] = budget{series: left - f.series, at: now}
 		}
+		p.begun = true
 		steps = append(steps, f.step)
 		batch = batch || f.rank != belowQuorum
 	}

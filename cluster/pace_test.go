@@ -94,4 +94,11 @@ func TestANewLeaderGoesOnAtThePace(t *testing.T) {
 	if !p.Due(now) {
 		t.Error("another leader's batches count")
 	}
+	if steps, _ := p.Choose(fares(0, 1, 7, 1, belowQuorum), 1, false, now); len(steps) != 1 {
+		t.Fatal("a repair waits")
+	}
+	p.Resume(now)
+	if !p.Due(now) {
+		t.Error("its own repair is taken for another leader's batch")
+	}
 }

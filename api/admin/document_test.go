@@ -310,7 +310,7 @@ func TestTheDocumentIsTrue(t *testing.T) {
 	get("/cluster/members/{name}", "/cluster/members/n2")
 	get("/cluster/status", "/cluster/status")
 	post(b, "/cluster/members/{name}/undrain", "/cluster/members/n2/undrain", "", 200)
-	put("/rings/{name}", "/rings/default", `{"replication_factor":1}`)
+	d.moves(b)
 	del("/cluster/members/{name}", "/cluster/members/n2?dry_run=true")
 
 	archive := get("/snapshot", "/snapshot")
@@ -327,6 +327,24 @@ func TestTheDocumentIsTrue(t *testing.T) {
 			t.Errorf("%s is not proven", key)
 		}
 	}
+}
+
+// moves looks at a ring whose slots are on their way, and wait.
+func (d *document) moves(b *bed) {
+	d.t.Helper()
+	settings := b.call("GET", "/settings", "", 200).text
+	d.call(b, "PUT", "/settings", "/settings", strings.Replace(settings, `"maintenance":false`, `"maintenance":true`, 1), 200)
+	d.call(b, "PUT", "/rings/{name}", "/rings/default", `{"replication_factor":1}`, 200)
+	eventually(d.t, "the slots of the ring are on their way", func() bool {
+		text := d.call(b, "GET", "/rings/{name}/slots", "/rings/default/slots", "", 200).text
+		return strings.Contains(text, `"move":{"state":"waiting","cause":"repair"`) && strings.Contains(text, `"since":`)
+	})
+	if text := d.call(b, "GET", "/cluster/status", "/cluster/status", "", 200).text; !strings.Contains(text, `"move":{"state":"waiting"`) {
+		d.t.Errorf("status %s", text)
+	}
+	d.call(b, "POST", "/rings/{name}/rebalance", "/rings/default/rebalance?cancel=true", "", 409)
+	d.call(b, "POST", "/rings/{name}/rebalance", "/rings/default/rebalance?cancel=perhaps", "", 400)
+	b.call("PUT", "/settings", settings, 200)
 }
 
 // TestWhatTheDocumentDoesNotHaveIsRefused: what was mistyped is not left out.
