@@ -83,3 +83,21 @@ func (m *model) judge(s state) error {
 	}
 	return nil
 }
+
+// lettingGo asks what a store that lets the slot go was promised: that it stores
+// no sample of it any more, as far as it has seen.
+func (m *model) lettingGo(s state, at *moment) error {
+	if m.left == nil {
+		return nil
+	}
+	for i, life := range s.share {
+		st := Store(i + 1)
+		if life < admitted || s.node[i] == upToDate || int(s.node[i]) == int(life-admitted) {
+			continue // it holds the slot, by what it has seen
+		}
+		if rev := s.node[i]; m.left(at.tables[rev-1], st, m.announced(s, at)(st)) {
+			return fmt.Errorf("store %d at %d lets the slot go while a share admitted at %d is being stored", st, rev, life-admitted)
+		}
+	}
+	return nil
+}

@@ -202,10 +202,15 @@ func mutants() []mutant {
 		}, false, reached},
 		{"an announcement of the revision before the change", func(r *rules) {
 			r.announce = func(seen, oldest uint64) uint64 { return min(seen, oldest) + 1 }
+			r.left = nil
 		}, false, reached},
 		{"an announcement that does not wait for shares in flight", func(r *rules) {
 			r.announce = func(seen, _ uint64) uint64 { return seen }
+			r.left = nil
 		}, false, reached},
+		{"a store that lets go when the epoch is closed, by whomever", func(r *rules) {
+			r.left = func(t *Table, st Store, _ uint64) bool { return t.LeftBy(st, ^uint64(0)).Has(0) }
+		}, false, "lets the slot go"},
 		{"a completeness that needs one witness less", func(r *rules) {
 			r.complete = func(t *Table, at Period, answered func(Store, Period) bool) bool {
 				return !slices.ContainsFunc(t.Complete(at, 0, answered), func(m Missing) bool { return m.Have+1 < m.Need })

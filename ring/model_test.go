@@ -57,6 +57,9 @@ type rules struct {
 	// oldest revision under which it admitted a share in flight is oldest.
 	announce func(seen, oldest uint64) uint64
 	complete func(t *Table, at Period, answered func(Store, Period) bool) bool
+	// left says whether a store that announced a revision lets slot 0 go; nil: it is
+	// not asked.
+	left func(t *Table, st Store, announced uint64) bool
 	// reader is the table that a read uses, of those committed by now.
 	reader func(tables []*Table) *Table
 }
@@ -77,6 +80,7 @@ func realRules() rules {
 		complete: func(t *Table, at Period, answered func(Store, Period) bool) bool {
 			return len(t.Complete(at, 0, answered)) == 0
 		},
+		left:   func(t *Table, st Store, announced uint64) bool { return t.LeftBy(st, announced).Has(0) },
 		reader: func(tables []*Table) *Table { return tables[len(tables)-1] },
 	}
 }
@@ -222,6 +226,9 @@ func (m *model) explore(s state) error {
 		}
 	}
 	at := m.moments[s.moment]
+	if err := m.lettingGo(s, at); err != nil {
+		return err
+	}
 	if err := m.commits(s, at); err != nil {
 		return err
 	}

@@ -228,7 +228,7 @@ func (e *engine) compactSelected(sel selection) error {
 }
 
 // within waits for the end of what was begun, for so long at most.
-func within(done <-chan error, d time.Duration) (err error, ended bool) { //nolint:revive // the error is what was waited for
+func within(done <-chan error, d time.Duration) (err error, ended bool) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

@@ -111,6 +111,7 @@ func (l *letGo) notice(st *cluster.State, announced uint64, now time.Time) {
 	own := ring.Store(st.StoreByID(l.store[:]).GetNumber())
 	if own != l.self {
 		l.self, l.passed = own, nil
+		l.rest.forget(nil)
 	}
 	m := st.Holder(own)
 	if own == 0 || m == nil || m.GetState() == clusterpb.MemberState_REMOVING {
