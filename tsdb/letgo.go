@@ -50,7 +50,8 @@ func (d *DB) LetGo(ctx context.Context, key Key, least int, gone func(hash uint6
 	began := time.Now()
 	done, err := e.letGo(ctx, least, gone)
 	d.met.letGoSeries.Add(float64(done.Series))
-	if done.Found > least {
+	run := done.Found > max(least, 0)
+	if run {
 		d.met.letGoRuns.Inc()
 		d.met.letGoSeconds.Add(time.Since(began).Seconds())
 	}
@@ -58,7 +59,7 @@ func (d *DB) LetGo(ctx context.Context, key Key, least int, gone func(hash uint6
 		d.met.letGoFailures.Inc()
 		return done, fmt.Errorf("let go of series of %s: %w", key, err)
 	}
-	if done.Found > least {
+	if run {
 		d.cfg.Log.Info("moved series let go", "tenant", key.Tenant, "moved", done.Found, "series", done.Series,
 			"left", e.db.Head().NumSeries(), "took", time.Since(began).Round(time.Millisecond))
 	}
@@ -91,7 +92,7 @@ func (e *engine) letGo(ctx context.Context, least int, gone func(hash uint64) bo
 	defer e.cutting.Unlock()
 	sel, err := e.selectSeries(ctx, gone)
 	done := LetGone{Found: len(sel.refs)}
-	if err != nil || done.Found <= least {
+	if err != nil || done.Found <= max(least, 0) {
 		return done, err
 	}
 	// It adds blocks, and gives the log back only at the next cut.

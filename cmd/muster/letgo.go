@@ -16,7 +16,7 @@ import (
 // before the normal cut. Zero values are for production.
 type letGoConfig struct {
 	// Least is how many series of a tenant must have moved; fewer wait for the
-	// normal cut. Default 5000.
+	// normal cut. Default 5000; negative: any.
 	Least int
 	// Every is how often it is looked whether something moved. Default 5s.
 	Every time.Duration
