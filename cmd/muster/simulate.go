@@ -80,8 +80,14 @@ func simulation(c *cli.Context) (simulate.Input, error) {
 		return simulate.Input{}, fmt.Errorf("--weights: %w", err)
 	}
 	nodes, zones := c.Int("nodes"), c.Int("zones")
-	if nodes < 1 || nodes > 100_000 || zones < 1 {
-		return simulate.Input{}, fmt.Errorf("%d nodes in %d zones: want at least one of each", nodes, zones)
+	if !c.IsSet("zones") {
+		zones = max(1, min(zones, nodes))
+	}
+	switch {
+	case nodes < 1 || nodes > 100_000:
+		return simulate.Input{}, fmt.Errorf("--nodes %d: want 1 to 2000", nodes)
+	case zones < 1 || zones > nodes:
+		return simulate.Input{}, fmt.Errorf("--zones %d: want 1 to as many as nodes, %d", zones, nodes)
 	}
 	in := simulate.Input{
 		Nodes: make([]simulate.Node, nodes), Add: c.Int("add"), Remove: c.Int("remove"),
@@ -142,6 +148,7 @@ func (s stdio) simulation(in simulate.Input, results []simulate.Result) {
 		})
 	}
 	s.table([]string{"PLACED BY", "REPLICA SETS", "LEAST", "MOST", "LEAST AFTER", "MOST AFTER"}, rows)
+	s.simulatedLoads(in, results)
 	s.simulatedSteps(in, results)
 	s.simulatedLosses(in, results)
 	s.simulatedBars(results[0])
@@ -184,10 +191,27 @@ func (s stdio) simulatedLosses(in simulate.Input, results []simulate.Result) {
 	for k := range results[0].Losses {
 		for _, r := range results {
 			l := r.Losses[k]
-			rows = append(rows, []string{fmt.Sprint(l.Nodes), r.Name, percent(l.Any), percent(l.Part), percent(l.Requests), percent(l.Tenants), tried(l)})
+			rows = append(rows, []string{
+				fmt.Sprint(l.Nodes), r.Name, percent(l.Any), percent(l.Part), percent(l.Requests), bar(int(math.Round(100*l.Requests)), 20), percent(l.Tenants), tried(l),
+			})
 		}
 	}
-	s.table([]string{"DOWN", "PLACED BY", "ANY", "SERIES", "REQUESTS", "TENANTS", "COMBINATIONS"}, rows)
+	s.table([]string{"DOWN", "PLACED BY", "ANY", "SERIES", "REQUESTS", "", "TENANTS", "COMBINATIONS"}, rows)
+	s.fewAndMany(in, results)
+}
+
+// fewAndMany says in a sentence what the number of replica sets is good for.
+func (s stdio) fewAndMany(in simulate.Input, results []simulate.Result) {
+	for k, many := range results[0].Losses {
+		if many.Any == 0 {
+			continue
+		}
+		s.printf("\n%d of %d nodes down: of requests of %.0f series %s fail with %d replica sets, %s with %d; of all series %s and %s lack\n",
+			many.Nodes, len(in.Nodes), in.Request, percent(many.Requests), results[0].Sets, percent(results[1].Losses[k].Requests), results[1].Sets,
+			percent(many.Part), percent(results[1].Losses[k].Part))
+		s.printf("their quorum. Few sets bundle the same loss, and a change moves most of them.\n")
+		return
+	}
 }
 
 func tried(l simulate.Loss) string {
@@ -212,8 +236,8 @@ func (s stdio) simulatedBars(r simulate.Result) {
 	rows := make([][]string, 0, len(r.Before))
 	for i := range r.Before {
 		rows = append(rows, []string{
-			fmt.Sprintf("n%d", i+1), count(r.Before[i]), strings.Repeat("#", int(math.Round(24*r.Before[i]/most))),
-			count(r.After[i]), strings.Repeat("#", int(math.Round(24*r.After[i]/most))),
+			fmt.Sprintf("n%d", i+1), count(r.Before[i]), strings.Repeat("█", int(math.Round(24*r.Before[i]/most))),
+			count(r.After[i]), strings.Repeat("█", int(math.Round(24*r.After[i]/most))),
 		})
 	}
 	s.table([]string{"NODE", "BEFORE", "", "AFTER", ""}, rows)
@@ -239,7 +263,7 @@ func count(n float64) string {
 		size float64
 		name string
 	}{{1e9, "G"}, {1e6, "M"}, {1e3, "k"}} {
-		if n >= u.size {
+		if n >= u.size*0.99995 { // what four digits round up to it
 			return fmt.Sprintf("%.4g%s", n/u.size, u.name)
 		}
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"html"
 	"math"
 	"strings"
 
@@ -13,125 +14,112 @@ type svg struct{ strings.Builder }
 
 func (d *svg) add(format string, args ...any) { fmt.Fprintf(&d.Builder, format+"\n", args...) }
 
-func (d *svg) text(x, y float64, anchor, words string) {
-	d.add(`<text x="%.1f" y="%.1f" text-anchor="%s">%s</text>`, x, y, anchor, words)
+func (d *svg) text(x, y float64, class, words string) {
+	d.add(`<text x="%.1f" y="%.1f" class="%s">%s</text>`, x, y, class, html.EscapeString(words))
 }
 
-func (d *svg) line(x1, y1, x2, y2 float64, color string) {
-	d.add(`<line x1="%.1f" y1="%.1f" x2="%.1f" y2="%.1f" stroke="%s"/>`, x1, y1, x2, y2, color)
+func (d *svg) line(x1, y1, x2, y2 float64, class string) {
+	d.add(`<line x1="%.1f" y1="%.1f" x2="%.1f" y2="%.1f" class="%s"/>`, x1, y1, x2, y2, class)
 }
 
 // Measures of the drawing.
 const (
-	svgWidth  = 900.0
-	svgLeft   = 170.0
-	svgRight  = 880.0
+	svgWidth  = 1040.0
+	svgLeft   = 240.0 // where bars begin; names stand before it
+	svgRight  = 860.0 // where the longest bar ends; its number stands behind it
+	svgMargin = 24.0
 	svgRow    = 26.0
-	svgPanel  = 44.0
-	svgLegend = 40.0
+	svgGap    = 34.0 // below a panel
 )
 
-var svgColors = []string{"#1b6ca8", "#6aa84f", "#cc7a00", "#999999", "#b03a48", "#7a4fa8"}
+// svgStyle has the colours, for light and for dark surroundings; p0 to p4 are
+// the ways of placing. They can be told apart with any eyesight.
+const svgStyle = `<style>
+  .ground { fill: #ffffff } text { fill: #1f2933; font: 13px system-ui, "Segoe UI", "DejaVu Sans", sans-serif }
+  .head { font-size: 20px; font-weight: 600 } .title { font-size: 15px; font-weight: 600 }
+  .note, .tick { fill: #5f6b7a; font-size: 12px } .tick, .mid { text-anchor: middle } .name { text-anchor: end }
+  .side { fill: #5f6b7a; font-size: 11px; text-anchor: end }
+  .grid { stroke: #dfe4ea } .one { stroke: #8a96a3; stroke-dasharray: 3 3 } .cut { stroke: #ffffff; stroke-width: 2 }
+  .p0 { fill: #0072b2 } .p1 { fill: #009e73 } .p2 { fill: #d55e00 } .p3 { fill: #7f8790 } .p4 { fill: #aa4499 }
+  .pale { fill-opacity: .28 } .dot { fill-opacity: .55 }
+  @media (prefers-color-scheme: dark) {
+    .ground { fill: #14181d } text { fill: #e6eaee } .note, .tick, .side { fill: #9aa6b2 }
+    .grid { stroke: #2c343d } .one { stroke: #6b7785 } .cut { stroke: #14181d }
+    .p0 { fill: #56b4e9 } .p1 { fill: #2fc79a } .p2 { fill: #f0813a } .p3 { fill: #a9b2bb } .p4 { fill: #d88cc8 }
+  }
+</style>`
+
+func placedBy(k int) string { return fmt.Sprintf("p%d", k%5) }
 
 // drawing is the whole simulation as an SVG file: how each node is loaded before
 // and after, what each step moves, and what a loss of nodes touches.
 func drawing(in simulate.Input, results []simulate.Result) string {
 	var body svg
-	y := svgLegend
-	y = drawLoads(&body, y, "Load of each node in its fair parts, before (upper dots) and after (lower dots)", in, results)
+	y := drawLoads(&body, 92, in, results)
 	y = drawSteps(&body, y, in, results)
 	y = drawLosses(&body, y, in, results)
 	var d svg
-	d.add(`<svg xmlns="http://www.w3.org/2000/svg" width="%.0f" height="%.0f" font-family="sans-serif" font-size="12">`, svgWidth, y+10)
-	d.add(`<rect width="100%%" height="100%%" fill="white"/>`)
-	d.text(10, 22, "start", fmt.Sprintf("%d nodes, replication factor %d, write quorum %d, %d slots, %s series",
-		len(in.Nodes), in.RF, in.Quorum, in.Slots, count(in.Series)))
+	d.add(`<svg xmlns="http://www.w3.org/2000/svg" width="%.0f" height="%.0f" viewBox="0 0 %.0f %.0f">`, svgWidth, y, svgWidth, y)
+	d.add(svgStyle)
+	d.add(`<rect width="100%%" height="100%%" class="ground"/>`)
+	d.text(svgMargin, 38, "head", fmt.Sprintf("%s, %d copies, write quorum %d", numbered(len(in.Nodes), "node"), in.RF, in.Quorum))
+	d.text(svgMargin, 60, "note", fmt.Sprintf("%s series of %s (Zipf %g), a table of %d slots; %s",
+		count(in.Series), numbered(in.Tenants, "tenant"), in.Zipf, in.Slots, changesOf(in)))
 	d.WriteString(body.String())
 	d.add(`</svg>`)
 	return d.String()
 }
 
-// drawLoads has a row of dots for each placement, a dot for each node.
-func drawLoads(d *svg, y float64, title string, in simulate.Input, results []simulate.Result) float64 {
-	y = drawTitle(d, y, title)
-	least, most := 0.9, 1.1
-	for _, r := range results {
-		least = min(least, r.EvenBefore.Least, r.EvenThen.Least)
-		most = max(most, r.EvenBefore.Most, r.EvenThen.Most)
-	}
-	at := func(part float64) float64 { return svgLeft + (part-least)/(most-least)*(svgRight-svgLeft) }
-	top := y
-	for k, r := range results {
-		d.text(svgLeft-10, y+16, "end", r.Name)
-		weighted := k == 0
-		dots(d, r.Before, y+8, k, fair(in, r.Before, weighted), at)
-		dots(d, r.After, y+18, k, fair(in, r.After, weighted), at)
-		y += svgRow
-	}
-	for _, part := range []float64{least, 1, most} {
-		d.line(at(part), top, at(part), y, "#cccccc")
-		d.text(at(part), y+14, "middle", fmt.Sprintf("%.2f", part))
-	}
-	return y + svgPanel
-}
-
-// fair is what is due to each node that has any load.
-func fair(in simulate.Input, load []float64, weighted bool) []float64 {
-	weight := func(i int) float64 {
-		if weighted && i < len(in.Nodes) && in.Nodes[i].Weight > 0 {
-			return float64(in.Nodes[i].Weight)
-		}
-		return ringUsualWeight
-	}
-	sum, weights := 0.0, 0.0
-	for i, n := range load {
-		if n > 0 {
-			sum, weights = sum+n, weights+weight(i)
-		}
-	}
-	out := make([]float64, len(load))
-	for i := range load {
-		out[i] = sum * weight(i) / weights
-	}
-	return out
-}
-
-const ringUsualWeight = 100.0
-
-func dots(d *svg, load []float64, y float64, k int, due []float64, at func(float64) float64) {
-	for i, n := range load {
-		if n > 0 {
-			d.add(`<circle cx="%.1f" cy="%.1f" r="3" fill="%s" fill-opacity="0.6"><title>n%d: %s series</title></circle>`,
-				at(n/due[i]), y, svgColors[k%len(svgColors)], i+1, count(n))
-		}
+// changesOf is what the nodes do.
+func changesOf(in simulate.Input) string {
+	switch {
+	case in.Add+in.Remove == 0:
+		return "nobody joins or leaves"
+	case in.Remove == 0:
+		return fmt.Sprintf("then %d join", in.Add)
+	case in.Add == 0:
+		return fmt.Sprintf("then %d leave", in.Remove)
+	default:
+		return fmt.Sprintf("then %d join and %d leave", in.Add, in.Remove)
 	}
 }
 
-func drawTitle(d *svg, y float64, title string) float64 {
-	d.text(10, y+14, "start", title)
-	return y + 24
+func drawTitle(d *svg, y float64, title, note string) float64 {
+	d.text(svgMargin, y+14, "title", title)
+	d.text(svgMargin, y+33, "note", note)
+	return y + 46
 }
 
-// drawSteps has a bar for each placement in each step; very many steps are drawn
-// by their sum.
+// drawSteps has a bar for each placement, with a part for each step.
 func drawSteps(d *svg, y float64, in simulate.Input, results []simulate.Result) float64 {
 	if len(results[0].Steps) == 0 {
 		return y
 	}
-	y = drawTitle(d, y, "Moved, in percent of all replicas, over all steps (dashes: each step)")
+	note := "percent of all replicas"
+	if n := len(results[0].Steps); n > 1 {
+		note += fmt.Sprintf("; a part for each of the steps %s to %s", stepName(in, 0), stepName(in, n-1))
+	} else {
+		note += " that come to another node, by the step " + stepName(in, 0)
+	}
+	y = drawTitle(d, y, "What the change moves", note)
 	most := 0.0
 	for _, r := range results {
 		most = max(most, sum(r.Steps))
 	}
 	for k, r := range results {
-		y = drawBar(d, y, k, r.Name, sum(r.Steps)/most, percent(sum(r.Steps)/float64(in.RF)))
-		x := svgLeft
-		for _, m := range r.Steps[:len(r.Steps)-1] {
-			x += m / most * barLength
-			d.line(x, y-svgRow+4, x, y-6, "white")
+		x, scale := svgLeft, (svgRight-svgLeft)/max(most, 1e-9)
+		d.text(svgLeft-12, y+17, "name", r.Name)
+		for i, m := range r.Steps {
+			d.add(`<rect x="%.1f" y="%.1f" width="%.1f" height="18" class="%s"><title>%s: %s</title></rect>`,
+				x, y+4, m*scale, placedBy(k), stepName(in, i), percent(m/float64(in.RF)))
+			if x += m * scale; i+1 < len(r.Steps) && m*scale > 6 { // else the cuts would be all there is
+				d.line(x, y+4, x, y+22, "cut")
+			}
 		}
+		d.text(x+8, y+17, "", percent(sum(r.Steps)/float64(in.RF)))
+		y += svgRow
 	}
-	return y + svgPanel/2
+	return y + svgGap
 }
 
 func sum(values []float64) float64 {
@@ -142,31 +130,60 @@ func sum(values []float64) float64 {
 	return total
 }
 
-// barLength leaves room for the number behind the longest bar.
-const barLength = svgRight - svgLeft - 70
-
-func drawBar(d *svg, y float64, k int, name string, part float64, words string) float64 {
-	if math.IsNaN(part) {
-		part = 0
-	}
-	d.text(svgLeft-10, y+14, "end", name)
-	d.add(`<rect x="%.1f" y="%.1f" width="%.1f" height="16" fill="%s"/>`, svgLeft, y+2, part*barLength, svgColors[k%len(svgColors)])
-	d.text(svgLeft+part*barLength+6, y+14, "start", words)
-	return y + svgRow
-}
-
 // drawLosses has, for each number of nodes that are down, a bar for each
-// placement: the requests that fail.
+// placement: how likely it is that any slot lacks its quorum, and in it the
+// requests that fail.
 func drawLosses(d *svg, y float64, in simulate.Input, results []simulate.Result) float64 {
-	for n := range results[0].Losses {
-		if results[0].Losses[n].Nodes <= in.RF-in.Quorum {
-			continue // nothing is ever below its quorum
+	for n, l := range results[0].Losses {
+		down := numbered(l.Nodes, "node") + " down at once"
+		if l.Nodes <= in.RF-in.Quorum {
+			y = drawTitle(d, y, down, "nothing is ever below its write quorum") + svgGap/2
+			continue
 		}
-		y = drawTitle(d, y, fmt.Sprintf("%d nodes down: requests of %.0f series that fail", results[0].Losses[n].Nodes, in.Request))
+		y = drawTitle(d, y, down, fmt.Sprintf("pale: how likely some series lack their write quorum; full: requests of %.0f series that fail then", in.Request))
+		d.text(svgRight+12, y-2, "note", "any / requests")
+		top, length := y, svgRight-svgLeft
+		var bars svg
 		for k, r := range results {
-			y = drawBar(d, y, k, r.Name, r.Losses[n].Requests, percent(r.Losses[n].Requests))
+			l := r.Losses[n]
+			bars.text(svgLeft-12, y+17, "name", r.Name)
+			bars.add(`<rect x="%.1f" y="%.1f" width="%.1f" height="18" class="%s pale"/>`, svgLeft, y+4, l.Any*length, placedBy(k))
+			bars.add(`<rect x="%.1f" y="%.1f" width="%.1f" height="10" class="%s"/>`, svgLeft, y+8, l.Requests*length, placedBy(k))
+			bars.text(svgRight+12, y+17, "", fmt.Sprintf("%s / %s", percent(l.Any), percent(l.Requests)))
+			y += svgRow
 		}
-		y += svgPanel / 2
+		for part := 0.0; part <= 1; part += 0.25 {
+			x := svgLeft + part*length
+			d.line(x, top, x, y+4, "grid")
+			d.text(x, y+18, "tick", fmt.Sprintf("%.0f%%", 100*part))
+		}
+		d.WriteString(bars.String())
+		y += svgGap + 12
 	}
 	return y
+}
+
+// axis is the range of loads that a drawing shows.
+type axis struct{ least, most float64 }
+
+// axisOf holds all loads but those of the rare far-off: these would squeeze all
+// others, and are drawn at the end.
+func axisOf(loads [][2][]float64) axis {
+	a := axis{0.95, 1.05}
+	for _, l := range loads {
+		for _, parts := range l {
+			for _, p := range parts {
+				if p < 1.45 && p > 0.55 {
+					a.least, a.most = min(a.least, p), max(a.most, p)
+				}
+			}
+		}
+	}
+	return axis{math.Floor(a.least*20+1e-9) / 20, math.Ceil(a.most*20-1e-9) / 20}
+}
+
+// at is where a load stands, 0 to 1; beyond says that it is farther off.
+func (a axis) at(part float64) (at float64, beyond bool) {
+	at = (part - a.least) / (a.most - a.least)
+	return min(1, max(0, at)), at < -1e-9 || at > 1+1e-9
 }

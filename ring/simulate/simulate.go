@@ -60,9 +60,15 @@ func (in Input) Check() error {
 	case in.Slots < 1 || in.Slots > ring.MaxSlots || in.Slots&(in.Slots-1) != 0:
 		return fmt.Errorf("slots %d: want a power of two, at most %d", in.Slots, ring.MaxSlots)
 	case in.Add < 0 || in.Remove < 0 || in.Remove > n+in.Add-in.RF:
-		return fmt.Errorf("add %d, remove %d: %d nodes at least stay", in.Add, in.Remove, in.RF)
+		return fmt.Errorf("add %d, remove %d: want none or more of both, and %d nodes at least that stay", in.Add, in.Remove, in.RF)
 	case in.Tenants < 1 || in.Tenants > maxTenants || in.Series < 1:
 		return fmt.Errorf("%d tenants with %.0f series: want at least one of each, and at most %d tenants", in.Tenants, in.Series, maxTenants)
+	case !(in.Zipf >= 0 && in.Zipf <= maxZipf):
+		return fmt.Errorf("zipf %g: want 0, where all tenants are alike, to %d", in.Zipf, maxZipf)
+	case in.Series > maxSeries:
+		return fmt.Errorf("%g series: want at most %g", in.Series, maxSeries)
+	case !(in.Request >= 1 && in.Request <= maxRequest):
+		return fmt.Errorf("a request of %g series: want 1 to %d", in.Request, maxRequest)
 	case in.Fail < 0 || in.Fail > maxFail || in.Tries < 1:
 		return fmt.Errorf("fail %d: want 0 to %d", in.Fail, maxFail)
 	}
@@ -74,6 +80,9 @@ const (
 	maxNodes   = 2000
 	maxTenants = 1_000_000
 	maxFail    = 5
+	maxZipf    = 10
+	maxSeries  = 1e15
+	maxRequest = 1_000_000
 )
 
 // Run simulates the slot table and its rivals.

@@ -196,6 +196,10 @@ func TestInputsThatMeanNothingAreRefused(t *testing.T) {
 		"remove too many":  func(in *Input) { in.Remove = 28 },
 		"no tenants":       func(in *Input) { in.Tenants = 0 },
 		"fail for nothing": func(in *Input) { in.Fail = -1 },
+		"less than alike":  func(in *Input) { in.Zipf = -1 },
+		"no exponent":      func(in *Input) { in.Zipf = math.NaN() },
+		"empty requests":   func(in *Input) { in.Request = 0 },
+		"countless series": func(in *Input) { in.Series = math.Inf(1) },
 	} {
 		in := usual()
 		spoil(&in)
