@@ -49,17 +49,50 @@ func (e *edit) checkPast(field string, t int64) *clusterpb.Refusal {
 	return invalid(field, "%s %d lies outside of the time until now, %d", field, t, e.now)
 }
 
+// What is remembered for tenants that are kept for ever, at most: epochs of a
+// ring, and former routes of a tenant.
+const (
+	maxEpochsForEver = 1 << 18
+	maxRoutesForEver = 1000
+)
+
+// expireEpochs forgets epochs that were closed before that time. Where a tenant
+// is kept for ever its samples stay on their stores, and so do the epochs; those
+// that are too many are forgotten, and the ring remembers that.
 func (e *edit) expireEpochs(before int64) int {
-	n := 0
+	n, forEver := 0, e.ringsForEver()
 	for _, old := range e.next.AllRings() {
+		if forEver[old.Spec.GetId()] && len(old.Table.Past()) <= maxEpochsForEver {
+			continue
+		}
 		table := old.Table.Expire(before)
 		if gone := len(old.Table.Past()) - len(table.Past()); gone > 0 {
-			e.setRing(&Ring{Spec: old.Spec, Table: table})
+			spec := old.Spec
+			if forEver[spec.GetId()] {
+				spec = copyOf(spec)
+				spec.ForgottenMs = before
+			}
+			e.setRing(&Ring{Spec: spec, Table: table})
 			e.changed.Rings = true
 			n += gone
 		}
 	}
 	return n
+}
+
+// ringsForEver are the rings that a tenant goes or went by which is kept for ever.
+func (e *edit) ringsForEver() map[uint64]bool {
+	rings := map[uint64]bool{}
+	e.next.WalkTenants("", func(t *clusterpb.Tenant) bool {
+		if e.next.TenantConfig(t).Retention == 0 {
+			rings[t.GetRoute().GetRing()] = true
+			for _, r := range t.GetPastRoutes() {
+				rings[r.GetRing()] = true
+			}
+		}
+		return true
+	})
+	return rings
 }
 
 // expireRoutes forgets by which rings tenants went whose routes were closed
@@ -68,6 +101,10 @@ func (e *edit) expireRoutes(before int64) int {
 	n := 0
 	tenants := e.next.tenants.Txn()
 	e.next.WalkTenants("", func(t *clusterpb.Tenant) bool {
+		forEver := e.next.TenantConfig(t).Retention == 0
+		if forEver && len(t.GetPastRoutes()) <= maxRoutesForEver {
+			return true
+		}
 		var kept []*clusterpb.Route
 		for _, r := range t.GetPastRoutes() {
 			if r.GetClosed() == 0 || max(r.GetEndMs(), r.GetClosedMs()) >= before {
@@ -80,6 +117,9 @@ func (e *edit) expireRoutes(before int64) int {
 		n += len(t.GetPastRoutes()) - len(kept)
 		next := copyOf(t)
 		next.PastRoutes = kept
+		if forEver {
+			next.ForgottenMs = before
+		}
 		discount(e, kindTenant, t)
 		count(e, kindTenant, next)
 		tenants.Insert([]byte(t.GetId()), next)

@@ -307,3 +307,26 @@ func TestALostStoreLeavesASlotEvenBelowItsQuorum(t *testing.T) {
 		t.Fatalf("%d slots below their quorum", got)
 	}
 }
+
+// TestTheHistoryOfATenantThatIsKeptForEverStays: its samples lie where they were
+// written, and who that is must be asked.
+func TestTheHistoryOfATenantThatIsKeptForEverStays(t *testing.T) {
+	h := created(t, 1, 1)
+	h.do(&clusterpb.PutRing{Name: "hard", Tenants: []string{"a"}, ReplicationFactor: 1, Slots: 8})
+	id := h.rev
+	h.do(&clusterpb.PutTenant{Id: "a", Spec: &clusterpb.TenantSpec{RetentionMs: ref(int64(0))}})
+	h.do(&clusterpb.DeleteRing{Name: "hard"})
+	h.closeAll(h.state.RingByID(id))
+	h.do(&clusterpb.CloseRoutes{Ring: id, Through: h.rev})
+	h.now += 400 * day
+	h.do(&clusterpb.Expire{EpochsBeforeMs: h.now - 20*day})
+	if r := h.state.RingByID(id); r == nil || len(r.Table.Past()) != 8 || len(h.state.Tenant("a").GetPastRoutes()) != 1 {
+		t.Fatalf("what is remembered: ring %v, tenant %v", r, h.state.Tenant("a"))
+	}
+	h.do(&clusterpb.PutTenant{Id: "a", Spec: &clusterpb.TenantSpec{RetentionMs: ref(int64(day))}})
+	h.do(&clusterpb.Expire{EpochsBeforeMs: h.now - 20*day})
+	h.do(&clusterpb.Expire{EpochsBeforeMs: h.now - 20*day})
+	if h.state.RingByID(id) != nil || len(h.state.Tenant("a").GetPastRoutes()) != 0 {
+		t.Fatalf("rings %s", objects(h.state))
+	}
+}

@@ -102,3 +102,23 @@ func TestNobodyIsMissedForTheTimeThatARecoveryHasForgotten(t *testing.T) {
 func gapAt(from, to int64) []*peerpb.Interval {
 	return []*peerpb.Interval{{MinTime: from, MaxTime: to}}
 }
+
+// TestWhatWasTooMuchToRememberIsNamed: of a tenant that is kept for ever, and of
+// no other.
+func TestWhatWasTooMuchToRememberIsNamed(t *testing.T) {
+	b := newBed(t, 3, 3)
+	b.apply(ms(time.Hour), &clusterpb.Command{Change: &clusterpb.Command_PutTenant{PutTenant: &clusterpb.PutTenant{
+		Id: "kept", Spec: &clusterpb.TenantSpec{RetentionMs: new(int64)},
+	}}})
+	b.tenant("a")
+	st := b.state.Load()
+	p := ring.Period{Begin: ms(2 * time.Hour), End: ms(0)}
+	lacks := func(id string) []lack { return expired(st, st.Tenant(id), p, slackOf(st)) }
+	require.Empty(t, lacks("kept"))
+	st.RingByID(st.Tenant("kept").GetRoute().GetRing()).Spec.ForgottenMs = ms(time.Hour)
+	require.Len(t, lacks("kept"), 1)
+	require.Empty(t, lacks("a"))
+	p.Begin = p.End + slackOf(st)
+	p.End = p.Begin
+	require.Empty(t, lacks("kept"))
+}

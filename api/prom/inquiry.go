@@ -117,6 +117,23 @@ func (i *inquiry) holders(st *cluster.State, p ring.Period, slack int64) (lacks 
 	return lacks, stale
 }
 
+// expired says what nobody can tell about a tenant that is kept for ever: who
+// held it at times whose epochs or routes were too many to remember.
+func expired(st *cluster.State, t *clusterpb.Tenant, p ring.Period, slack int64) (lacks []lack) {
+	if st.TenantConfig(t).Retention != 0 {
+		return nil
+	}
+	if ms := t.GetForgottenMs(); ms != 0 && p.Begin < ms+slack {
+		lacks = append(lacks, lack{note: fmt.Sprintf("by which rings tenant %q went before %s is not remembered any more", t.GetId(), timeText(ms+slack))})
+	}
+	for _, r := range routesOf(st, t, p, slack) {
+		if ms := r.ring.Spec.GetForgottenMs(); ms != 0 && r.period.Begin < ms+slack {
+			lacks = append(lacks, lack{note: fmt.Sprintf("who held ring %q before %s is not remembered any more", r.ring.Spec.GetName(), timeText(ms+slack))})
+		}
+	}
+	return lacks
+}
+
 // nodesOf are the members that have these stores now, and those that keep one
 // for a node that leaves or has left, each once.
 func nodesOf(st *cluster.State, stores map[ring.Store]bool) []string {
@@ -236,6 +253,7 @@ func (i *inquiry) judge(st *cluster.State, now int64) (lacks []lack, stale bool)
 	slack := slackOf(st)
 	counts := func(s ring.Store, p ring.Period) bool { return i.counts(st, s, p, slack) }
 	lacks, stale = i.holders(st, period, slack)
+	lacks = append(lacks, expired(st, t, period, slack)...)
 	for _, r := range routesOf(st, t, period, slack) {
 		for _, m := range r.ring.Table.Complete(r.period, slack, counts) {
 			lacks = append(lacks, lack{ring: r.ring.Spec.GetName(), Missing: m})

@@ -875,10 +875,13 @@ type Ring struct {
 	// were told not to.
 	Followed uint64 `protobuf:"varint,56,opt,name=followed,proto3" json:"followed,omitempty"`
 	// When and by whom it was last changed (Unix milliseconds), for people.
-	ChangedMs     int64  `protobuf:"varint,45,opt,name=changed_ms,json=changedMs,proto3" json:"changed_ms,omitempty"`
-	ChangedBy     string `protobuf:"bytes,46,opt,name=changed_by,json=changedBy,proto3" json:"changed_by,omitempty"`
-	CreatedMs     int64  `protobuf:"varint,47,opt,name=created_ms,json=createdMs,proto3" json:"created_ms,omitempty"`
-	CreatedBy     string `protobuf:"bytes,48,opt,name=created_by,json=createdBy,proto3" json:"created_by,omitempty"`
+	ChangedMs int64  `protobuf:"varint,45,opt,name=changed_ms,json=changedMs,proto3" json:"changed_ms,omitempty"`
+	ChangedBy string `protobuf:"bytes,46,opt,name=changed_by,json=changedBy,proto3" json:"changed_by,omitempty"`
+	CreatedMs int64  `protobuf:"varint,47,opt,name=created_ms,json=createdMs,proto3" json:"created_ms,omitempty"`
+	CreatedBy string `protobuf:"bytes,48,opt,name=created_by,json=createdBy,proto3" json:"created_by,omitempty"`
+	// Epochs that were closed before this time (Unix milliseconds) were forgotten
+	// although tenants that are kept for ever may have samples on their stores.
+	ForgottenMs   int64 `protobuf:"varint,71,opt,name=forgotten_ms,json=forgottenMs,proto3" json:"forgotten_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1023,6 +1026,13 @@ func (x *Ring) GetCreatedBy() string {
 		return x.CreatedBy
 	}
 	return ""
+}
+
+func (x *Ring) GetForgottenMs() int64 {
+	if x != nil {
+		return x.ForgottenMs
+	}
+	return 0
 }
 
 // Move is slots on their way to where the planner wants them. Where that is
@@ -1368,10 +1378,13 @@ type Tenant struct {
 	PastRoutes []*Route       `protobuf:"bytes,7,rep,name=past_routes,json=pastRoutes,proto3" json:"past_routes,omitempty"`
 	Tokens     []*TenantToken `protobuf:"bytes,8,rep,name=tokens,proto3" json:"tokens,omitempty"`
 	// When and by whom it was last changed (Unix milliseconds), for people.
-	ChangedMs     int64  `protobuf:"varint,45,opt,name=changed_ms,json=changedMs,proto3" json:"changed_ms,omitempty"`
-	ChangedBy     string `protobuf:"bytes,46,opt,name=changed_by,json=changedBy,proto3" json:"changed_by,omitempty"`
-	CreatedMs     int64  `protobuf:"varint,47,opt,name=created_ms,json=createdMs,proto3" json:"created_ms,omitempty"`
-	CreatedBy     string `protobuf:"bytes,48,opt,name=created_by,json=createdBy,proto3" json:"created_by,omitempty"`
+	ChangedMs int64  `protobuf:"varint,45,opt,name=changed_ms,json=changedMs,proto3" json:"changed_ms,omitempty"`
+	ChangedBy string `protobuf:"bytes,46,opt,name=changed_by,json=changedBy,proto3" json:"changed_by,omitempty"`
+	CreatedMs int64  `protobuf:"varint,47,opt,name=created_ms,json=createdMs,proto3" json:"created_ms,omitempty"`
+	CreatedBy string `protobuf:"bytes,48,opt,name=created_by,json=createdBy,proto3" json:"created_by,omitempty"`
+	// Former routes that were closed before this time were forgotten although the
+	// tenant is kept for ever.
+	ForgottenMs   int64 `protobuf:"varint,72,opt,name=forgotten_ms,json=forgottenMs,proto3" json:"forgotten_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1488,6 +1501,13 @@ func (x *Tenant) GetCreatedBy() string {
 		return x.CreatedBy
 	}
 	return ""
+}
+
+func (x *Tenant) GetForgottenMs() int64 {
+	if x != nil {
+		return x.ForgottenMs
+	}
+	return 0
 }
 
 type TenantSpec struct {
@@ -3280,7 +3300,7 @@ const file_clusterpb_state_proto_rawDesc = "" +
 	"lost_actor\x18\x1e \x01(\tR\tlostActor\x12\x1f\n" +
 	"\vreplaced_by\x18\x1f \x01(\rR\n" +
 	"replacedBy\x12\x18\n" +
-	"\aawaited\x18# \x01(\x04R\aawaited\"\x9d\x04\n" +
+	"\aawaited\x18# \x01(\x04R\aawaited\"\xc0\x04\n" +
 	"\x04Ring\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\x04R\x02id\x12\x18\n" +
@@ -3302,7 +3322,8 @@ const file_clusterpb_state_proto_rawDesc = "" +
 	"\n" +
 	"created_ms\x18/ \x01(\x03R\tcreatedMs\x12\x1d\n" +
 	"\n" +
-	"created_by\x180 \x01(\tR\tcreatedBy\"\xa1\x02\n" +
+	"created_by\x180 \x01(\tR\tcreatedBy\x12!\n" +
+	"\fforgotten_ms\x18G \x01(\x03R\vforgottenMs\"\xa1\x02\n" +
 	"\x04Move\x12\x14\n" +
 	"\x05since\x18\x01 \x01(\x04R\x05since\x12\x19\n" +
 	"\bsince_ms\x18\x02 \x01(\x03R\asinceMs\x12\x0e\n" +
@@ -3332,7 +3353,7 @@ const file_clusterpb_state_proto_rawDesc = "" +
 	"\bbegin_ms\x18\x06 \x01(\x03R\abeginMs\x12\x15\n" +
 	"\x06end_ms\x18\a \x01(\x03R\x05endMs\x12\x16\n" +
 	"\x06closed\x18\b \x01(\x04R\x06closed\x12\x1b\n" +
-	"\tclosed_ms\x18\t \x01(\x03R\bclosedMs\"\xdc\x03\n" +
+	"\tclosed_ms\x18\t \x01(\x03R\bclosedMs\"\xff\x03\n" +
 	"\x06Tenant\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x124\n" +
@@ -3350,7 +3371,8 @@ const file_clusterpb_state_proto_rawDesc = "" +
 	"\n" +
 	"created_ms\x18/ \x01(\x03R\tcreatedMs\x12\x1d\n" +
 	"\n" +
-	"created_by\x180 \x01(\tR\tcreatedBy\"\x90\x02\n" +
+	"created_by\x180 \x01(\tR\tcreatedBy\x12!\n" +
+	"\fforgotten_ms\x18H \x01(\x03R\vforgottenMs\"\x90\x02\n" +
 	"\n" +
 	"TenantSpec\x12&\n" +
 	"\fretention_ms\x18\x01 \x01(\x03H\x00R\vretentionMs\x88\x01\x01\x127\n" +

@@ -495,6 +495,13 @@ func (m *Ring) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.ForgottenMs != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.ForgottenMs))
+		i--
+		dAtA[i] = 0x4
+		i--
+		dAtA[i] = 0xb8
+	}
 	if m.Followed != 0 {
 		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Followed))
 		i--
@@ -963,6 +970,13 @@ func (m *Tenant) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	if m.unknownFields != nil {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
+	}
+	if m.ForgottenMs != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.ForgottenMs))
+		i--
+		dAtA[i] = 0x4
+		i--
+		dAtA[i] = 0xc0
 	}
 	if len(m.CreatedBy) > 0 {
 		i -= len(m.CreatedBy)
@@ -2873,6 +2887,9 @@ func (m *Ring) SizeVT() (n int) {
 	if m.Followed != 0 {
 		n += 2 + protohelpers.SizeOfVarint(uint64(m.Followed))
 	}
+	if m.ForgottenMs != 0 {
+		n += 2 + protohelpers.SizeOfVarint(uint64(m.ForgottenMs))
+	}
 	n += len(m.unknownFields)
 	return n
 }
@@ -3065,6 +3082,9 @@ func (m *Tenant) SizeVT() (n int) {
 	l = len(m.CreatedBy)
 	if l > 0 {
 		n += 2 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
+	if m.ForgottenMs != 0 {
+		n += 2 + protohelpers.SizeOfVarint(uint64(m.ForgottenMs))
 	}
 	n += len(m.unknownFields)
 	return n
@@ -5547,6 +5567,25 @@ func (m *Ring) UnmarshalVT(dAtA []byte) error {
 					break
 				}
 			}
+		case 71:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field ForgottenMs", wireType)
+			}
+			m.ForgottenMs = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.ForgottenMs |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
@@ -6915,6 +6954,25 @@ func (m *Tenant) UnmarshalVT(dAtA []byte) error {
 			}
 			m.CreatedBy = string(dAtA[iNdEx:postIndex])
 			iNdEx = postIndex
+		case 72:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field ForgottenMs", wireType)
+			}
+			m.ForgottenMs = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.ForgottenMs |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
@@ -12760,6 +12818,25 @@ func (m *Ring) UnmarshalVTUnsafe(dAtA []byte) error {
 					break
 				}
 			}
+		case 71:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field ForgottenMs", wireType)
+			}
+			m.ForgottenMs = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.ForgottenMs |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
@@ -14152,6 +14229,25 @@ func (m *Tenant) UnmarshalVTUnsafe(dAtA []byte) error {
 			}
 			m.CreatedBy = stringValue
 			iNdEx = postIndex
+		case 72:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field ForgottenMs", wireType)
+			}
+			m.ForgottenMs = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.ForgottenMs |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
