@@ -85,7 +85,7 @@ func TestKilledProcessLosesNothingAcknowledged(t *testing.T) {
 }
 
 func TestProcessKilledWhileItLetsGoLosesNothing(t *testing.T) {
-	killOften(t, 6, 60, childLet+"=1")
+	killOften(t, 4, 50, childLet+"=1")
 }
 
 // killOften starts a child again and again, and kills it after some shares, each

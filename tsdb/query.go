@@ -10,8 +10,9 @@ import (
 
 // ChunkQuerier reads what the tenant holds in [mint, maxt], in milliseconds, both
 // ends included. The caller closes it, soon: the tenant cannot be closed, nor a
-// cut finished, before. A key that is not served is ErrUnknownTenant; one that is
-// still being replayed after some seconds, or could not be, ErrNotReady.
+// cut finished, before. While moved series are let go it may wait for some
+// seconds. A key that is not served is ErrUnknownTenant; one that is still being
+// replayed after some seconds, or could not be, ErrNotReady.
 func (d *DB) ChunkQuerier(key Key, mint, maxt int64) (storage.ChunkQuerier, error) {
 	t, err := d.find(key)
 	if err != nil {
