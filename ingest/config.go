@@ -24,6 +24,9 @@ type Config struct {
 	PeerBytes int64
 	// PeerAge is how long a share is on its way, or waits, before it is given up. Default 60s.
 	PeerAge time.Duration
+	// CloseWait is how long Close waits for this node's own shares to begin; what
+	// has begun is waited for without an end. Default 5s.
+	CloseWait time.Duration
 	// Lanes is the number of streams to each peer. Default one per core, at most 4.
 	Lanes int
 	// Now is this node's clock. Default time.Now.
@@ -38,6 +41,7 @@ func (c Config) withDefaults() Config {
 	c.QuorumTimeout = cmp.Or(c.QuorumTimeout, 5*time.Second)
 	c.PeerBytes = cmp.Or(c.PeerBytes, 64<<20)
 	c.PeerAge = cmp.Or(c.PeerAge, time.Minute)
+	c.CloseWait = cmp.Or(c.CloseWait, 5*time.Second)
 	c.Lanes = cmp.Or(c.Lanes, min(runtime.GOMAXPROCS(0), 4))
 	if c.Now == nil {
 		c.Now = time.Now

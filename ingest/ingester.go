@@ -33,6 +33,9 @@ type Ingester struct {
 
 	life context.Context // ends with Close
 	end  context.CancelFunc
+	// late ends when Close waits no longer for shares that have not begun.
+	late  context.Context
+	hurry context.CancelFunc
 
 	mu     sync.Mutex
 	closed bool
@@ -56,6 +59,7 @@ func New(cfg Config, storage Storage, dialer Peers, ensure Ensurer, log *slog.Lo
 		metrics: newMetrics(reg), fence: newFence(), admission: newAdmission(cfg),
 	}
 	i.life, i.end = context.WithCancel(context.Background())
+	i.late, i.hurry = context.WithCancel(context.Background())
 	i.peers = &peers{cfg: cfg, dialer: dialer, metrics: i.metrics, life: i.life, all: map[ring.Store]*peer{}}
 	return i
 }
@@ -116,9 +120,13 @@ func (i *Ingester) begin(f func()) bool {
 	return true
 }
 
-// Close ends the streams to the peers and waits for what is being stored. The
-// doors in front of it are to be closed first.
+// Close ends the streams to the peers and waits for what is being stored. Shares
+// that still wait for this node's storage have a moment to begin: nobody needs
+// them for a quorum any more, but this node lacks them afterwards. The doors in
+// front of it are to be closed first.
 func (i *Ingester) Close() {
+	defer i.hurry()
+	defer time.AfterFunc(i.cfg.CloseWait, i.hurry).Stop()
 	i.end()
 	i.mu.Lock()
 	i.closed = true

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/muster-metrics/muster/proto/peerpb"
 )
@@ -49,4 +50,25 @@ func TestWhatOwnStorageLeavesBehindIsBounded(t *testing.T) {
 	if got := n.ing.own.bytes; got <= 10_000 || got > 20_000 {
 		t.Errorf("%d bytes wait", got)
 	}
+}
+
+// TestCloseDoesNotWaitForAStorageThatHangs: what waits for its turn behind a hung
+// append would wait for as long as on the way to a peer.
+func TestCloseDoesNotWaitForAStorageThatHangs(t *testing.T) {
+	b := newBed(t, 3, func(c *Config) { c.CloseWait, c.PeerAge = 50*time.Millisecond, time.Hour })
+	b.show(10, tableOf(t, 64, 3, 3, 2, 5))
+	n := b.nodes[0]
+	h := &hung{end: make(chan struct{})}
+	n.ing.storage = h
+	n.mustPost(samplesOf(50, now(), 1), http.StatusNoContent)
+	eventually(t, "it waits", func() bool { return h.waiting.Load() == 1 })
+	closed := make(chan struct{})
+	go func() { n.ing.Close(); close(closed) }()
+	select {
+	case <-closed:
+	case <-time.After(20 * time.Second):
+		t.Error("Close still waits")
+	}
+	close(h.end)
+	<-closed
 }

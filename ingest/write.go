@@ -148,7 +148,9 @@ func (i *Ingester) dispatch(ctx context.Context, v *View, s *share, m *peerpb.Sh
 	m.Frames = s.frames
 	// The caller may go as soon as others have made the quorum.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), i.cfg.PeerAge)
-	own := &ownShare{backlog: &i.own, bytes: int64(len(s.frames)), giveUp: cancel}
+	hurried := context.AfterFunc(i.late, cancel)
+	giveUp := func() { hurried(); cancel() }
+	own := &ownShare{backlog: &i.own, bytes: int64(len(s.frames)), giveUp: giveUp}
 	ok = i.begin(func() {
 		res := i.store(ctx, m, true)
 		s.buf.release()
@@ -158,7 +160,7 @@ func (i *Ingester) dispatch(ctx context.Context, v *View, s *share, m *peerpb.Sh
 		done(reply{share: s, who: who.Node, res: res})
 	})
 	if !ok {
-		cancel()
+		giveUp()
 		s.buf.release()
 		done(reply{share: s, who: who.Node, err: errClosed})
 		return nil
