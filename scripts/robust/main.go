@@ -205,6 +205,9 @@ func fencingOn(ctx context.Context, o options, seed uint64, nodes, factor int, s
 			return failed, fmt.Errorf("%s: %s: %w", where, story.Name, err)
 		}
 		fmt.Printf("fencing: %s: %s: %v; %s\n", where, r.Story, r, verdict(r.Findings))
+		for _, found := range r.Findings[:min(len(r.Findings), mostPrinted)] {
+			say("%s", found) // at once: the next story takes its time
+		}
 		failed = append(failed, findings(where+": "+r.Story+": ", r.Findings))
 	}
 	return failed, nil

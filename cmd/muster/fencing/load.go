@@ -159,11 +159,14 @@ func (l *load) through(ctx context.Context, n *fleet.Node, first int) {
 	}
 }
 
-// burst writes so many requests to a node at once; the func that it returns
-// waits for their answers.
-func (l *load) burst(ctx context.Context, n *fleet.Node, count int) (wait func()) {
+// inFlight requests of a burst: they wait at a node that is frozen or cut off.
+const inFlight = 64
+
+// burst writes many requests to a node at once; the func that it returns waits
+// for their answers.
+func (l *load) burst(ctx context.Context, n *fleet.Node) (wait func()) {
 	var wg sync.WaitGroup
-	for i := range count {
+	for i := range inFlight {
 		which := i % len(l.series)
 		if i%mixedEvery == 0 {
 			which = -1

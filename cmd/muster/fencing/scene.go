@@ -359,7 +359,7 @@ func (a *act) raise(ctx context.Context, n *fleet.Node) error {
 		return err
 	}
 	cancel()
-	<-done
+	_ = <-done // cut short
 	return nil
 }
 
@@ -381,7 +381,7 @@ func (a *act) exclude(ctx context.Context, n *fleet.Node) error {
 		return err
 	}
 	cancel()
-	<-done
+	_ = <-done // cut short
 	return nil
 }
 
@@ -395,7 +395,7 @@ func (a *act) spread(ctx context.Context, nodes string) error {
 
 // remove takes a node out for good. It returns as raise does; the func that it
 // returns waits until the node is out, and ends its process.
-func (a *act) remove(ctx context.Context, n *fleet.Node) (gone func() error, err error) {
+func (a *act) remove(ctx context.Context, n *fleet.Node) (gone func() error) {
 	done := make(chan error, 1)
 	ctx, cancel := context.WithTimeout(ctx, 2*patience)
 	go func() { done <- a.cli(ctx, "cluster", "remove", n.Name) }()
@@ -409,7 +409,7 @@ func (a *act) remove(ctx context.Context, n *fleet.Node) (gone func() error, err
 			return fmt.Errorf("remove %s: %w", n.Name, err)
 		}
 		return a.fleet.Drop(n)
-	}, nil
+	}
 }
 
 // calm waits until some watched slots have moved and no more do, or until what

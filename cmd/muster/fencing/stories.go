@@ -10,7 +10,7 @@ import (
 	"github.com/muster-metrics/muster/cmd/muster/fleet"
 )
 
-// Frozen: a coordinator is frozen with requests in flight while slots move and
+// Frozen is this: a coordinator is frozen with requests in flight while slots move and
 // their epochs close, and goes on with what it believed before.
 var Frozen = Story{"a frozen coordinator", func(ctx context.Context, a *act) error {
 	victim, gains := a.bystanders()
@@ -19,7 +19,7 @@ var Frozen = Story{"a frozen coordinator", func(ctx context.Context, a *act) err
 	}
 	a.lull(ctx, 500*time.Millisecond)
 	thaw := a.freeze(victim)
-	wait := a.load.burst(ctx, victim, inFlight)
+	wait := a.load.burst(ctx, victim)
 	if err := a.raise(ctx, gains); err != nil {
 		return err
 	}
@@ -45,11 +45,8 @@ var Removed = Story{"a frozen coordinator while a node is removed", func(ctx con
 	}
 	a.lull(ctx, 500*time.Millisecond)
 	thaw := a.freeze(victim)
-	wait := a.load.burst(ctx, victim, inFlight)
-	gone, err := a.remove(ctx, a.leaver)
-	if err != nil {
-		return err
-	}
+	wait := a.load.burst(ctx, victim)
+	gone := a.remove(ctx, a.leaver)
 	if err := a.settled(ctx, func(slot) bool { return true }); err != nil {
 		return err
 	}
@@ -58,9 +55,6 @@ var Removed = Story{"a frozen coordinator while a node is removed", func(ctx con
 	wait()
 	return gone()
 }}
-
-// inFlight requests of a burst: they wait at a node that is frozen or cut off.
-const inFlight = 64
 
 // CutOff, Muted and Deafened: a receiver is cut off from all others while slots
 // move, both ways, or so that it is not heard, or hears nothing.
@@ -91,7 +85,7 @@ func (a *act) receiver(ctx context.Context, name string, out, in bool) error {
 		return err
 	}
 	a.lull(ctx, a.cfg.Hold+3*lookPace)
-	wait := a.load.burst(ctx, victim, inFlight)
+	wait := a.load.burst(ctx, victim)
 	a.lull(ctx, time.Second)
 	hears()
 	heal(a.rng.IntN(2) == 0 && !in)
@@ -100,7 +94,7 @@ func (a *act) receiver(ctx context.Context, name string, out, in bool) error {
 	return nil
 }
 
-// TwoCoordinators: one node hears nothing of the leader but reaches all others.
+// TwoCoordinators is this: one node hears nothing of the leader but reaches all others.
 // It and they write the same series at the same time, by different revisions.
 var TwoCoordinators = Story{"two coordinators", func(ctx context.Context, a *act) error {
 	victim, gains := a.bystanders()
@@ -127,7 +121,7 @@ var TwoCoordinators = Story{"two coordinators", func(ctx context.Context, a *act
 	return nil
 }}
 
-// Minority: two of five nodes are cut off together, with clients on their side,
+// Minority is this: two of five nodes are cut off together, with clients on their side,
 // and the ring is taken away from one of them, so that no slot has a quorum there
 // any more. By what the two know they go on acknowledging where they hold two of
 // three replicas. Nobody may call these epochs closed, nor an answer complete,
@@ -224,7 +218,7 @@ func (a *act) openOf(ctx context.Context, which func(slot) bool, away []*fleet.N
 	return open, t.WaitingFor, acked, nil
 }
 
-// Restart: in the middle of a move all voters are killed. One comes back, so
+// Restart is this: in the middle of a move all voters are killed. One comes back, so
 // that nobody leads; the others go on by the last state that each has. One of
 // these has not heard of the move.
 var Restart = Story{"a leaderless restart in the middle of a move", func(ctx context.Context, a *act) error {
@@ -256,7 +250,7 @@ var Restart = Story{"a leaderless restart in the middle of a move", func(ctx con
 		n.Kill()
 	}
 	cancel()
-	<-moved
+	_ = <-moved // cut short
 	if err != nil {
 		return err
 	}
@@ -290,7 +284,7 @@ func (a *act) back(ctx context.Context, n *fleet.Node) error {
 	return n.AwaitReady(ctx)
 }
 
-// Silent: with a write quorum of one, a store that says nothing holds the moves
+// Silent is this: with a write quorum of one, a store that says nothing holds the moves
 // of its slots up, and not their writes, and is named.
 var Silent = Story{"a silent store and a quorum of one", func(ctx context.Context, a *act) error {
 	victim, gains := a.bystanders()
@@ -300,7 +294,7 @@ var Silent = Story{"a silent store and a quorum of one", func(ctx context.Contex
 	}
 	a.lull(ctx, 500*time.Millisecond)
 	thaw := a.freeze(victim)
-	wait := a.load.burst(ctx, victim, inFlight)
+	wait := a.load.burst(ctx, victim)
 	if err := a.raise(ctx, gains); err != nil {
 		return err
 	}
