@@ -125,7 +125,7 @@ func (p *Progress) heldUp(s *State, r *Ring, target []ring.Set, healths []*clust
 	}
 	overdue := func(e ring.Epoch) bool {
 		slot := r.Table.At(e.Slot)
-		return now-e.End > heardLately.Milliseconds() && !(slot.Replicas.Same(target[e.Slot]) && slot.Quorum == r.Quorum())
+		return now-e.End > heardLately.Milliseconds() && (!slot.Replicas.Same(target[e.Slot]) || slot.Quorum != r.Quorum())
 	}
 	if slices.ContainsFunc(r.Table.Open(), overdue) {
 		p.HeldUpBy = append(p.HeldUpBy, s.unclosed([]*Ring{r}, 0, healths)...)

@@ -102,8 +102,7 @@ func (s stdio) ring(r ringObject, slots []byte) error {
 		Slots []struct {
 			Replicas []string `json:"replicas"`
 		} `json:"slots"`
-		Moving int   `json:"moving"`
-		Move   *move `json:"move"`
+		Move *move `json:"move"`
 	}
 	if err := json.Unmarshal(slots, &a); err != nil {
 		return fmt.Errorf("read the slots: %w", err)
