@@ -74,6 +74,7 @@ func (n *Node) Recover(ctx context.Context, r RecoverRequest) (*RecoverResult, e
 	}
 	st := n.State()
 	result.Incarnation, result.Revision = st.Cluster().GetIncarnation(), st.Revision()
+	n.tidyBaks()
 	n.log.Warn("the cluster is recovered", "incarnation", result.Incarnation, "revision", result.Revision, "backup", result.Backup)
 	return result, nil
 }

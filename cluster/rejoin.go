@@ -50,6 +50,7 @@ func (n *Node) rejoin(ctx context.Context, r JoinRequest, token pki.Token) error
 		return err
 	}
 	n.dropKeptCAKey(to, creds)
+	n.tidyBaks()
 	n.log.Info("joined again", "cluster", answer.GetClusterName(), "as", creds.Identity, "aside", to)
 	store, err := openRaftStore(n.raftDir(), raftLogger(n.log))
 	if err != nil {

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/hashicorp/raft"
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
@@ -123,9 +122,6 @@ func (s *raftStore) Rewrite(st *State, local raft.Server) error {
 	}
 	return nil
 }
-
-// bakName is what the raft directory is called that is kept.
-func bakName(now time.Time) string { return "raft.bak-" + now.UTC().Format("20060102T150405Z") }
 
 // copyControlState copies the raft directory, which nobody has open, beside
 // itself. The ballast stays where it is.

@@ -66,12 +66,14 @@ type api struct {
 	// key is this process' own, for secrets that a repeated request shall show
 	// once more.
 	key []byte
+	// checked is what verifications share.
+	checked sharedCheck
 }
 
 // New returns the admin API's handler, with routes under /api/v1. It checks no
 // credential: Authorize does, before it.
 func New(node Node, cfg Config) http.Handler {
-	a := &api{node: node, cfg: cfg, log: cfg.Log, mux: http.NewServeMux(), key: make([]byte, 32)}
+	a := &api{node: node, cfg: cfg, log: cfg.Log, mux: http.NewServeMux(), key: make([]byte, 32), checked: sharedCheck{turn: make(chan struct{}, 1)}}
 	_, _ = rand.Read(a.key) // never fails
 	for _, d := range []struct {
 		field *time.Duration

@@ -50,24 +50,53 @@ func (a *api) verify(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), a.cfg.ChangeTimeout)
 	defer cancel()
 	s := seen{}
-	c := callerOf(r)
-	answer, err := a.node.Propose(ctx, &clusterpb.Command{
-		Actor: c.actor, Source: c.source,
-		Change: &clusterpb.Command_CheckState{CheckState: &clusterpb.CheckState{}},
-	})
-	switch {
-	case err != nil:
-		s.stale = err
-	case answer.GetRefusal() != nil:
-		s.stale = refusal(answer.GetRefusal())
-	default:
-		s.checked = answer.GetRevision()
+	if s.checked, s.stale = a.check(ctx, callerOf(r)); s.stale == nil {
 		a.awaitCheck(ctx, s.checked)
 	}
 	s.leader, _ = a.node.Leader()
 	s.st, s.healths, s.roster, s.now = a.node.State(), a.node.Health(), a.node.Roster(), time.Now()
 	a.stamp(w, r, s.st)
 	send(w, http.StatusOK, s.verdict())
+}
+
+// checkEvery is how long verifications share one check: each is an entry of
+// Raft's log, and whoever may read may ask as often as he likes.
+const checkEvery = 3 * time.Second
+
+// sharedCheck is the check that was committed last. The one place in it is taken
+// by whoever has another one committed.
+type sharedCheck struct {
+	turn     chan struct{}
+	at       time.Time
+	revision uint64
+}
+
+// check gives the revision at which all nodes were asked for their state's hash
+// a moment ago, or asks them.
+func (a *api) check(ctx context.Context, c caller) (uint64, error) {
+	select {
+	case a.checked.turn <- struct{}{}:
+		defer func() { <-a.checked.turn }()
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+	if a.checked.revision != 0 && time.Since(a.checked.at) < checkEvery {
+		// There is a leader still: that is judged each time.
+		_, err := a.node.Barrier(ctx)
+		return a.checked.revision, err
+	}
+	answer, err := a.node.Propose(ctx, &clusterpb.Command{
+		Actor: c.actor, Source: c.source,
+		Change: &clusterpb.Command_CheckState{CheckState: &clusterpb.CheckState{}},
+	})
+	switch {
+	case err != nil:
+		return 0, err
+	case answer.GetRefusal() != nil:
+		return 0, refusal(answer.GetRefusal())
+	}
+	a.checked.at, a.checked.revision = time.Now(), answer.GetRevision()
+	return a.checked.revision, nil
 }
 
 // awaitCheck gives the live nodes a while to report the check.

@@ -131,6 +131,13 @@ func TestChecksOfTheStateItself(t *testing.T) {
 	}
 	var v verifyObject
 	b.call("GET", "/cluster/verify", "", 200).as(&v)
+	before, began := b.node.State().Revision(), time.Now()
+	for range 5 { // an entry of the log for each would be a viewer's to write
+		b.call("GET", "/cluster/verify", "", 200).as(&v)
+	}
+	if most := before + uint64(time.Since(began)/checkEvery) + 1; b.node.State().Revision() > most {
+		t.Errorf("revision %d, at most %d after five verifications", b.node.State().Revision(), most)
+	}
 	if v.Healthy || v.Cluster != "test" || len(v.Checks) < 10 {
 		t.Errorf("%+v", v)
 	}
