@@ -122,7 +122,7 @@ func (m *mixing) cheapest(s int, offers []offer) (best swap, found bool) {
 	looked := 0
 	for _, o := range offers {
 		of := m.of[o.kind]
-		for i := 0; i < len(of) && !(found && (looked > enough || best.cost <= 0)); {
+		for i := 0; i < len(of) && (!found || looked <= enough && best.cost > 0); {
 			other := int(of[i])
 			if m.kind[other] != o.kind {
 				of[i] = of[len(of)-1]
