@@ -27,7 +27,7 @@ func growth(ctx context.Context, o options) error {
 			Config: o.config(fmt.Sprintf("growth-%d", nodes), nodes, o.first),
 			Series: o.series, Tenants: 4, PerRequest: 2000, InFlight: 8,
 			Rate: o.rate, Share: o.share, Calibrate: 15 * time.Second,
-			Baseline: time.Minute, Pause: 10 * time.Second, Profile: o.profile,
+			Baseline: o.before, Pause: 10 * time.Second, Profile: o.profile,
 			Watch: o.watch,
 			// Each gets its part of the time that is left.
 			Until: time.Now().Add((growthTime - time.Since(began)) / time.Duration(len(sizes)-i)),
