@@ -26,7 +26,7 @@ func growth(ctx context.Context, o options) error {
 		c := robust.Growth{
 			Config: o.config(fmt.Sprintf("growth-%d", nodes), nodes, o.first),
 			Series: o.series, Tenants: 4, PerRequest: 2000, InFlight: 8,
-			Rate: o.rate, Share: o.share, Calibrate: 15 * time.Second,
+			Rate: o.rate, Share: o.share, Pace: o.pace, Calibrate: 15 * time.Second,
 			Baseline: o.before, Pause: 10 * time.Second, Profile: o.profile,
 			Watch: o.watch,
 			// Each gets its part of the time that is left.

@@ -36,6 +36,7 @@ type options struct {
 	series  int
 	share   float64
 	rate    float64
+	pace    int
 	before  time.Duration
 	watch   time.Duration
 	profile bool
@@ -71,6 +72,7 @@ func main() {
 	flag.IntVar(&o.series, "series", 100_000, "growth: series that are written")
 	flag.Float64Var(&o.share, "share", 0.7, "growth: the part of what the machine takes that is written")
 	flag.Float64Var(&o.rate, "rate", 0, "growth: samples a second instead; 0: what the machine takes is found out")
+	flag.IntVar(&o.pace, "pace", 0, "growth: move_series_per_second; 0: the cluster's default")
 	flag.DurationVar(&o.before, "before", time.Minute, "growth: how long the cluster is watched before anything changes")
 	flag.DurationVar(&o.watch, "watch", 10*time.Minute, "growth: how long the series in the heads may take to come back; less where the whole run would last more than 20 minutes")
 	flag.BoolVar(&o.profile, "profile", false, "growth: keep CPU profiles of the nodes in --dir")
