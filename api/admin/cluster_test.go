@@ -69,9 +69,9 @@ func TestThreeNodes(t *testing.T) {
 	if leader == "n2" {
 		follower = n3
 	}
-	follower.refused("POST", "/cluster/leader", `{"node":"nobody"}`, 409, "node")
+	follower.refused("POST", "/cluster/leader", `{"node":"nobody"}`, 404, "")
 	byName := map[string]*bed{"n1": n1, "n2": n2, "n3": n3}
-	byName[leader].refused("POST", "/cluster/leader", `{"node":"nobody"}`, 409, "node")
+	byName[leader].refused("POST", "/cluster/leader", `{"node":"nobody"}`, 404, "")
 	byName[leader].call("POST", "/cluster/leader", fmt.Sprintf(`{"node":%q}`, follower.name), 200)
 	eventually(t, "leadership is handed over", func() bool { return n1.status().Leader == follower.name })
 
