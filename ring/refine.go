@@ -29,7 +29,7 @@ func (p *plan) refine() {
 
 const (
 	maxRefined = 2000    // nodes; there are as many arcs as their square
-	maxWork    = 1 << 28 // arcs looked at: less than a second
+	maxWork    = 1 << 27 // arcs looked at: less than half a second
 	pairCost   = 1 << 13 // dearer than a move in each hop of a cycle
 	noWay      = math.MaxInt32 / 4
 )
