@@ -323,7 +323,7 @@ func TestTheHistoryOfATenantThatIsKeptForEverStays(t *testing.T) {
 	if r := h.state.RingByID(id); r == nil || len(r.Table.Past()) != 8 || len(h.state.Tenant("a").GetPastRoutes()) != 1 {
 		t.Fatalf("what is remembered: ring %v, tenant %v", r, h.state.Tenant("a"))
 	}
-	h.do(&clusterpb.PutTenant{Id: "a", Spec: &clusterpb.TenantSpec{RetentionMs: ref(int64(day))}})
+	h.do(&clusterpb.PutTenant{Id: "a", Spec: &clusterpb.TenantSpec{RetentionMs: ref(day)}})
 	h.do(&clusterpb.Expire{EpochsBeforeMs: h.now - 20*day})
 	h.do(&clusterpb.Expire{EpochsBeforeMs: h.now - 20*day})
 	if h.state.RingByID(id) != nil || len(h.state.Tenant("a").GetPastRoutes()) != 0 {
