@@ -122,7 +122,7 @@ func (e *edit) checkPatterns(c *clusterpb.PutRing) *clusterpb.Refusal {
 		case ok && other == c.GetName():
 			return invalid("tenants", "%s is named twice", quote(p))
 		case ok:
-			return invalid("tenants", "%s is claimed by ring %s already%s", quote(p), other, takeOver(p, c.GetName()))
+			return invalid("tenants", "%s is claimed by ring %s already%s", quote(p), other, takeOver(p, e.next.Ring(c.GetName())))
 		}
 		taken[p] = c.GetName()
 	}
@@ -130,11 +130,11 @@ func (e *edit) checkPatterns(c *clusterpb.PutRing) *clusterpb.Refusal {
 }
 
 // takeOver is how to take what another ring claims, as far as one step does it.
-func takeOver(pattern, ring string) string {
-	if literalLen(pattern) < len(pattern) {
+func takeOver(pattern string, to *Ring) string {
+	if to == nil || literalLen(pattern) < len(pattern) {
 		return ""
 	}
-	return fmt.Sprintf(": `muster tenant set %s --ring %s` moves it in one step", pattern, ring)
+	return fmt.Sprintf(": `muster tenant set %s --ring %s` moves it in one step", pattern, to.Spec.GetName())
 }
 
 // newRing makes a ring with the table that the command brings.
@@ -143,6 +143,10 @@ func (e *edit) newRing(c *clusterpb.PutRing) *clusterpb.Refusal {
 		return full("name", "there are %d rings, deleted ones with history included: that is the most", maxRings)
 	}
 	r := &Ring{Spec: specOfRing(c, e.rev)}
+	if n := len(e.next.rings); n > 0 && e.next.rings[n-1].Spec.GetId() >= e.rev {
+		// Another one was made in the same step.
+		r.Spec.Id, r.Spec.Born = e.next.rings[n-1].Spec.GetId()+1, e.rev
+	}
 	var err error
 	if r.Table, err = ring.Empty(slotsOf(c), r.Quorum(), e.rev, e.now); err != nil {
 		return invalid("slots", "%v", err)
@@ -260,7 +264,7 @@ func (e *edit) setRing(r *Ring) {
 // stampRing writes onto a ring that an operator has changed who that was.
 func (e *edit) stampRing(r, old *clusterpb.Ring) {
 	r.ChangedMs, r.ChangedBy = e.now, e.by()
-	if r.GetId() == e.rev {
+	if old == nil {
 		r.CreatedMs, r.CreatedBy = r.GetChangedMs(), r.GetChangedBy()
 	}
 	after := ringFacts(r)

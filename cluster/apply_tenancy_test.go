@@ -110,6 +110,15 @@ func TestRingsChangeTogether(t *testing.T) {
 	if held := h.state.Ring("c").Table.Held(); held[1] != 8 {
 		t.Errorf("the new ring is placed as %v", held)
 	}
+	h.do(&clusterpb.PutRings{Rings: []*clusterpb.RestoredRing{of(ring("e", "e*")), of(ring("f", "f*")), of(ring("g", "g*"))}})
+	at := h.rev
+	h.do(ring("h", "h*")) // its revision is an id of one before it
+	for name, born := range map[string]uint64{"e": at, "f": at, "g": at, "h": h.rev} {
+		r := h.state.Ring(name)
+		if nameOf(h.state.RouteOf(name+"1")) != name || r.Born() != born || r.Spec.GetCreatedMs() == 0 || h.state.RingByID(r.Spec.GetId()) != r {
+			t.Errorf("ring %s: %v", name, r.Spec)
+		}
+	}
 	stale := of(ring("a", "w"))
 	stale.Version--
 	h.refused(clusterpb.Refusal_CONFLICT_VERSION, "version", &clusterpb.PutRings{Rings: []*clusterpb.RestoredRing{stale}})

@@ -131,6 +131,13 @@ func TestRoutesAreTheOraclesThroughAllChanges(t *testing.T) {
 			h.state = next
 			if res.Refusal == nil {
 				applied[string(change.ProtoReflect().Descriptor().Name())]++
+				if c, ok := change.(*clusterpb.PutRings); ok {
+					for _, r := range c.GetRings() {
+						if is := next.Ring(r.GetRing().GetName()); (is == nil) != r.GetDelete() || is != nil && !slices.Equal(is.Spec.GetTenants(), r.GetRing().GetTenants()) {
+							rt.Fatalf("of %v there is %v", r, is)
+						}
+					}
+				}
 			}
 			changed := map[string]bool{}
 			for _, id := range tenants {

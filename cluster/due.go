@@ -107,7 +107,7 @@ func (s *State) deserters(r *Ring) []string {
 func (s *State) joined(r *Ring) []string {
 	var out []string
 	for _, m := range s.Members() {
-		if eligible(m) && inList(r, m.GetName()) && m.GetActivated() > max(r.Spec.GetFollowed(), r.Spec.GetId()) {
+		if eligible(m) && inList(r, m.GetName()) && m.GetActivated() > max(r.Spec.GetFollowed(), r.Born()) {
 			out = append(out, m.GetName())
 		}
 	}

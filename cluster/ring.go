@@ -22,6 +22,9 @@ type Ring struct {
 // Deleted says whether only the ring's history is left.
 func (r *Ring) Deleted() bool { return r.Spec.GetDeleted() != 0 }
 
+// Born is the revision at which the ring was made.
+func (r *Ring) Born() uint64 { return cmp.Or(r.Spec.GetBorn(), r.Spec.GetId()) }
+
 // RF is the ring's replication factor.
 func (r *Ring) RF() int { return int(r.Spec.GetReplicationFactor()) }
 

@@ -12,8 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// ringImport makes rings of a Thanos hashrings.json: all of them are rehearsed
-// before the first is changed.
+// ringImport makes rings of a Thanos hashrings.json, all of them in one step.
 func ringImport(std stdio) *cli.Command {
 	return &cli.Command{
 		Name:  "import",
@@ -21,7 +20,7 @@ func ringImport(std stdio) *cli.Command {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "file", Aliases: []string{"f"}, Usage: "the hashrings.json"},
 			&cli.StringSliceFlag{Name: "node", Usage: "ENDPOINT=NODE: the member that an endpoint of the file becomes; may be repeated", DefaultText: "by address, host or name"},
-			&cli.IntFlag{Name: "replication-factor", Value: 3, Usage: "copies of each sample; the file does not say"},
+			&cli.IntFlag{Name: "replication-factor", Value: 3, Usage: "copies of each sample; the file does not say", DefaultText: "3, or what a ring has already"},
 			dryRunFlag(),
 		},
 		Action: func(c *cli.Context) error {
@@ -50,7 +49,7 @@ func ringImport(std stdio) *cli.Command {
 			if err != nil {
 				return usageError(err)
 			}
-			done, err := cl.importRings(ctx, t, len(tr.nodes), c.Bool("dry-run"))
+			done, err := cl.importRings(ctx, t, tr, c.Bool("dry-run"))
 			if err != nil {
 				return err
 			}
@@ -69,7 +68,7 @@ func ringImport(std stdio) *cli.Command {
 
 // newTranslator asks for the members and reads what the operator says of them.
 func newTranslator(ctx context.Context, c *cli.Context, cl *client) (*translator, error) {
-	tr := &translator{named: map[string]string{}, factor: c.Int("replication-factor")}
+	tr := &translator{named: map[string]string{}, factor: c.Int("replication-factor"), sole: c.IsSet("replication-factor")}
 	for _, pair := range c.StringSlice("node") {
 		endpoint, node, ok := strings.Cut(pair, "=")
 		if !ok || endpoint == "" || node == "" {
@@ -81,7 +80,15 @@ func newTranslator(ctx context.Context, c *cli.Context, cl *client) (*translator
 		Members []knownNode `json:"members"`
 	}
 	err := cl.do(ctx, request{method: http.MethodGet, path: "/api/v1/cluster/members"}, &a)
+	if err != nil {
+		return nil, err
+	}
 	tr.nodes = slices.DeleteFunc(a.Members, func(n knownNode) bool { return n.State != "active" && n.State != "draining" })
+	var now struct {
+		Rings []ringObject `json:"rings"`
+	}
+	err = cl.do(ctx, request{method: http.MethodGet, path: "/api/v1/rings"}, &now)
+	tr.rings = now.Rings
 	return tr, err
 }
 
@@ -95,60 +102,39 @@ type importedRing struct {
 	Rebalance bool `json:"rebalance,omitempty"`
 }
 
-// importRings writes the rings, hard ones first: so no tenant passes through the
-// wrong one. Each is written as the version that was looked at.
-func (cl *client) importRings(ctx context.Context, t *translation, members int, dry bool) ([]importedRing, error) {
-	slices.SortStableFunc(t.rings, func(a, b ringObject) int { return boolOrder(len(a.Tenants) == 0, len(b.Tenants) == 0) })
-	var now struct {
-		Rings []ringObject `json:"rings"`
-	}
-	if err := cl.do(ctx, request{method: http.MethodGet, path: "/api/v1/rings"}, &now); err != nil {
-		return nil, err
-	}
+// importRings writes the rings, all in one step: so no tenant passes through the
+// wrong one. Each is written as the version that was looked at. What the file
+// does not say of a ring that is there already stays as it is.
+func (cl *client) importRings(ctx context.Context, t *translation, tr *translator, dry bool) ([]importedRing, error) {
 	var out []importedRing
-	var puts []request
-	for _, want := range t.rings {
-		if len(want.Nodes) == members {
+	var change struct {
+		Rings  []ringObject `json:"rings"`
+		Source string       `json:"source"`
+	}
+	change.Source = "hashrings.json"
+	for k := range t.rings {
+		want := &t.rings[k]
+		if len(want.Nodes) == len(tr.nodes) {
 			want.Nodes = nil // all there are, and those that join
 		}
-		r := request{method: http.MethodPut, path: ringPath(want.Name), ifVersion: new(int64)}
 		done := importedRing{Ring: want.Name, Change: "created"}
-		if i := slices.IndexFunc(now.Rings, func(o ringObject) bool { return o.Name == want.Name }); i >= 0 {
-			old := now.Rings[i]
-			*r.ifVersion, want.Slots = int64(old.Version), old.Slots
+		if i := slices.IndexFunc(tr.rings, func(o ringObject) bool { return o.Name == want.Name }); i >= 0 {
+			old := tr.rings[i]
+			want.Version, want.Slots, want.WriteQuorum = old.Version, old.Slots, old.WriteQuorum
 			done.Change, done.Rebalance = "changed", !sameWords(old.Nodes, want.Nodes)
-			if !done.Rebalance && sameWords(old.Tenants, want.Tenants) && old.ReplicationFactor == want.ReplicationFactor && old.WriteQuorum == want.WriteQuorum {
+			if !done.Rebalance && sameWords(old.Tenants, want.Tenants) && old.ReplicationFactor == want.ReplicationFactor {
 				done.Change = "unchanged"
 			}
 		}
 		out = append(out, done)
 		if done.Change != "unchanged" {
-			r.body = want
-			puts = append(puts, r)
+			change.Rings = append(change.Rings, *want)
 		}
 	}
-	for _, rehearsal := range []bool{true, false} {
-		for _, r := range puts {
-			if r.dryRun = rehearsal; dry && !rehearsal {
-				continue
-			}
-			if err := cl.do(ctx, r, nil); err != nil {
-				return nil, fmt.Errorf("%s: %w", r.body.(ringObject).Name, err)
-			}
-		}
+	if len(change.Rings) == 0 {
+		return out, nil
 	}
-	return out, nil
-}
-
-func boolOrder(a, b bool) int {
-	switch {
-	case a == b:
-		return 0
-	case b:
-		return -1
-	default:
-		return 1
-	}
+	return out, cl.do(ctx, request{method: http.MethodPost, path: "/api/v1/rings", body: change, dryRun: dry}, nil)
 }
 
 func sameWords(a, b []string) bool {
@@ -162,7 +148,7 @@ func (s stdio) imported(t *translation, done []importedRing, dry bool) {
 	rows := make([][]string, 0, len(done))
 	for i, d := range done {
 		r := t.rings[i]
-		rows = append(rows, []string{d.Ring, d.Change, fmt.Sprint(r.ReplicationFactor), list(r.Tenants, "(all others)"), list(r.Nodes, "-")})
+		rows = append(rows, []string{d.Ring, d.Change, fmt.Sprint(r.ReplicationFactor), list(r.Tenants, "(all others)"), list(r.Nodes, "(all active)")})
 	}
 	s.table([]string{"RING", "CHANGE", "RF", "TENANTS", "NODES"}, rows)
 	for _, n := range t.notes {

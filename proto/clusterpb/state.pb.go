@@ -855,7 +855,8 @@ func (x *Store) GetAwaited() uint64 {
 type Ring struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// Revision at which it was created: a name may be used again, an id never.
+	// Revision at which it was created, or above where several were at once: a
+	// name may be used again, an id never.
 	Id uint64 `protobuf:"varint,2,opt,name=id,proto3" json:"id,omitempty"`
 	// Exact names and patterns; none: it takes every tenant nobody else claims.
 	Tenants           []string    `protobuf:"bytes,3,rep,name=tenants,proto3" json:"tenants,omitempty"`
@@ -881,7 +882,9 @@ type Ring struct {
 	CreatedBy string `protobuf:"bytes,48,opt,name=created_by,json=createdBy,proto3" json:"created_by,omitempty"`
 	// Epochs that were closed before this time (Unix milliseconds) were forgotten
 	// although tenants that are kept for ever may have samples on their stores.
-	ForgottenMs   int64 `protobuf:"varint,71,opt,name=forgotten_ms,json=forgottenMs,proto3" json:"forgotten_ms,omitempty"`
+	ForgottenMs int64 `protobuf:"varint,71,opt,name=forgotten_ms,json=forgottenMs,proto3" json:"forgotten_ms,omitempty"`
+	// Revision at which it was created; 0: its id.
+	Born          uint64 `protobuf:"varint,63,opt,name=born,proto3" json:"born,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1031,6 +1034,13 @@ func (x *Ring) GetCreatedBy() string {
 func (x *Ring) GetForgottenMs() int64 {
 	if x != nil {
 		return x.ForgottenMs
+	}
+	return 0
+}
+
+func (x *Ring) GetBorn() uint64 {
+	if x != nil {
+		return x.Born
 	}
 	return 0
 }
@@ -3300,7 +3310,7 @@ const file_clusterpb_state_proto_rawDesc = "" +
 	"lost_actor\x18\x1e \x01(\tR\tlostActor\x12\x1f\n" +
 	"\vreplaced_by\x18\x1f \x01(\rR\n" +
 	"replacedBy\x12\x18\n" +
-	"\aawaited\x18# \x01(\x04R\aawaited\"\xc0\x04\n" +
+	"\aawaited\x18# \x01(\x04R\aawaited\"\xd4\x04\n" +
 	"\x04Ring\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\x04R\x02id\x12\x18\n" +
@@ -3323,7 +3333,8 @@ const file_clusterpb_state_proto_rawDesc = "" +
 	"created_ms\x18/ \x01(\x03R\tcreatedMs\x12\x1d\n" +
 	"\n" +
 	"created_by\x180 \x01(\tR\tcreatedBy\x12!\n" +
-	"\fforgotten_ms\x18G \x01(\x03R\vforgottenMs\"\xa1\x02\n" +
+	"\fforgotten_ms\x18G \x01(\x03R\vforgottenMs\x12\x12\n" +
+	"\x04born\x18? \x01(\x04R\x04born\"\xa1\x02\n" +
 	"\x04Move\x12\x14\n" +
 	"\x05since\x18\x01 \x01(\x04R\x05since\x12\x19\n" +
 	"\bsince_ms\x18\x02 \x01(\x03R\asinceMs\x12\x0e\n" +

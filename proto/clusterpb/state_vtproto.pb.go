@@ -502,6 +502,13 @@ func (m *Ring) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i--
 		dAtA[i] = 0xb8
 	}
+	if m.Born != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Born))
+		i--
+		dAtA[i] = 0x3
+		i--
+		dAtA[i] = 0xf8
+	}
 	if m.Followed != 0 {
 		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Followed))
 		i--
@@ -2886,6 +2893,9 @@ func (m *Ring) SizeVT() (n int) {
 	}
 	if m.Followed != 0 {
 		n += 2 + protohelpers.SizeOfVarint(uint64(m.Followed))
+	}
+	if m.Born != 0 {
+		n += 2 + protohelpers.SizeOfVarint(uint64(m.Born))
 	}
 	if m.ForgottenMs != 0 {
 		n += 2 + protohelpers.SizeOfVarint(uint64(m.ForgottenMs))
@@ -5563,6 +5573,25 @@ func (m *Ring) UnmarshalVT(dAtA []byte) error {
 				b := dAtA[iNdEx]
 				iNdEx++
 				m.Followed |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 63:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Born", wireType)
+			}
+			m.Born = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Born |= uint64(b&0x7F) << shift
 				if b < 0x80 {
 					break
 				}
@@ -12814,6 +12843,25 @@ func (m *Ring) UnmarshalVTUnsafe(dAtA []byte) error {
 				b := dAtA[iNdEx]
 				iNdEx++
 				m.Followed |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 63:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Born", wireType)
+			}
+			m.Born = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Born |= uint64(b&0x7F) << shift
 				if b < 0x80 {
 					break
 				}
