@@ -171,3 +171,48 @@ func TestTallyForgetsOldVotesOfAReroutedSeries(t *testing.T) {
 		s.buf.release()
 	}
 }
+
+// TestAnAnswerSpeaksOfEachSampleItself has answers arrive late, when some of
+// their series have been sent again: what they say of those counts for nothing,
+// and what they say of the others counts for these.
+func TestAnAnswerSpeaksOfEachSampleItself(t *testing.T) {
+	rng := rand.New(rand.NewPCG(5, 6))
+	for range 300 {
+		b := walked(t, samplesOf(2+rng.IntN(10), 1_700_000_000_000, 1))
+		r := NewRing(1, "r", tableOf(t, 8, 3, 3, 2, 5))
+		frames := newBuffer(1)
+		p := route(r, 1, 1, b, nil, frames)
+		w := &write{batch: b, tally: newTally(b), troubles: map[string]int{}}
+		w.tally.send(&p, 0)
+		again := make([]bool, len(b.Series))
+		for n := range again {
+			if again[n] = rng.IntN(2) == 0; again[n] {
+				w.tally.enrol(uint32(n), 1, p.vote)
+			}
+		}
+		lost := make([]uint8, b.Samples)
+		for k := range p.shares {
+			s := &p.shares[k]
+			res, at := &peerpb.ShareResult{Status: peerpb.Status_DONE}, uint32(0)
+			s.each(func(n uint32) {
+				if rng.IntN(2) == 0 {
+					res.Outcomes = append(res.Outcomes, &peerpb.SampleOutcome{Index: at, Outcome: peerpb.Outcome_STALE_SERIES})
+					lost[n]++
+				}
+				at++
+			})
+			w.some(reply{share: s, who: "n1", res: res})
+			s.buf.release()
+		}
+		frames.release()
+		for n := range b.Series {
+			got := w.tally.ballots[n]
+			if again[n] && got.stored+got.lost > 0 {
+				t.Fatalf("series %d was sent again and has %d + %d votes from before", n, got.stored, got.lost)
+			}
+			if want := lost[n]; !again[n] && (got.lost != want || got.stored != 3-want) {
+				t.Fatalf("series %d: %d lost and %d stored, want %d and %d", n, got.lost, got.stored, want, 3-want)
+			}
+		}
+	}
+}

@@ -214,6 +214,10 @@ func (w *write) some(r reply) {
 		w.troubles[fmt.Sprintf("%s: samples not stored (%s)", r.who, lost)]++
 	}
 	w.tally.count(r.share, func(i int) peerpb.Outcome {
+		// Samples that were sent again meanwhile are not asked about.
+		for next < len(r.res.Outcomes) && int(r.res.Outcomes[next].Index) < i {
+			next++
+		}
 		if next < len(r.res.Outcomes) && int(r.res.Outcomes[next].Index) == i {
 			next++
 			return r.res.Outcomes[next-1].Outcome
