@@ -250,7 +250,7 @@ var Restart = Story{"a leaderless restart in the middle of a move", func(ctx con
 		n.Kill()
 	}
 	cancel()
-	_ = <-moved // cut short
+	<-moved //nolint:errcheck // cut short
 	if err != nil {
 		return err
 	}
