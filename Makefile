@@ -26,7 +26,7 @@ test: ## everything, with the race detector; installs what it needs
 	@scripts/prometheus.sh $(BUILD) || true
 	@mkdir -p $(BUILD)
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BUILD)/muster ./cmd/muster
-	PATH="$(CURDIR)/$(BUILD)/prometheus/usr/bin:$$PATH" MUSTER_BINARY=$(CURDIR)/$(BUILD)/muster $(GO) test -race -timeout 14m ./...
+	PATH="$(CURDIR)/$(BUILD)/prometheus/usr/bin:$$PATH" MUSTER_BINARY=$(CURDIR)/$(BUILD)/muster $(GO) test -race -timeout 25m ./...
 
 .PHONY: check
 check: format vet lint generated ## format, vet, lint, generated code current, floors

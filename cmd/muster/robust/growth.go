@@ -123,12 +123,20 @@ func (g *growing) start(ctx context.Context) error {
 	return nil
 }
 
+// chunkSamples is how many samples a series has in a chunk. A load is steady when
+// the series end their chunks one after the other: all at once it takes a second
+// in which nobody is answered, and that says nothing of a change.
+const chunkSamples = 120
+
 // calibrate creates the series and finds out what the machine takes.
 func (g *growing) calibrate(ctx context.Context) error {
 	at := clock()
-	g.load.Closed(ctx, g.load.Rounds(0, 2, at))
+	g.round = chunkSamples
+	if g.Unhurried {
+		g.round = 2
+	}
+	g.load.Closed(ctx, g.load.Staggered(0, g.round, at))
 	g.note()
-	g.round = 2
 	if g.report.Rate = g.Rate; g.Rate > 0 {
 		return ctx.Err()
 	}
