@@ -20,6 +20,9 @@ const emptyRounds = 5
 // appends any more; where somebody does, it is ErrNotEmpty. Then it lists the
 // key's blocks. A key without a directory has none.
 //
+// It gives way to all else on the machine: a whole head at once is seconds of work,
+// and the writes of those who stay, of nodes on the same machine too, go first.
+//
 // A crash at any line of it leaves what a crash in any cut does: the block is
 // whole or not there, and what was not yet truncated away is in the logs. The
 // next call finds it, and may write out-of-order samples to a second block,
@@ -30,7 +33,7 @@ func (d *DB) Empty(ctx context.Context, key Key) ([]Block, error) {
 		return nil, err
 	}
 	for range emptyRounds {
-		if err := d.Cut(ctx, key); err != nil {
+		if err := aside(func() error { return d.Cut(ctx, key) }); err != nil {
 			return nil, err
 		}
 		now, err := d.blockSet(key)
