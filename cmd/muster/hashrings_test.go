@@ -60,18 +60,20 @@ func TestHashringsThatMeanNothingAreRefused(t *testing.T) {
 		`[{"hashring":"a","hashring":"b"}]`: "stands there twice",
 		`[{"hashring":"a"`:                  "ends before",
 		`[{"tenants":{"a":1}}]`:             "an object, where none belongs",
-		`[{"shuffle_sharding_config":{"overrides":[{"shards":1}]}}]`:                                                                                                                              "[0].shuffle_sharding_config.overrides[0].shards",
-		`[{"hashring":"default","tenants":["a"],"endpoints":["n1","n2"]}]`:                                                                                                                        "give it another name",
-		`[{"hashring":"a","tenants":["x"],"endpoints":["n1","n2"]},{"hashring":"a","tenants":["y"],"endpoints":["n1","n2"]}]`:                                                                     "the 1st and the 2nd hashring are both called a",
+		`[{"shuffle_sharding_config":{"overrides":[{"shards":1}]}}]`:                                                          "[0].shuffle_sharding_config.overrides[0].shards",
+		`[{"hashring":"default","tenants":["a"],"endpoints":["n1","n2"]}]`:                                                    "give it another name",
+		`[{"hashring":"a","tenants":["x"],"endpoints":["n1","n2"]},{"hashring":"a","tenants":["y"],"endpoints":["n1","n2"]}]`: "the 1st and the 2nd hashring are both called a",
+
 		`[{"hashring":"a","tenants":["*-prod"],"tenant_matcher_type":"glob","endpoints":["n1","n2"]},{"hashring":"b","tenants":["team-*"],"tenant_matcher_type":"glob","endpoints":["n1","n2"]}]`: "pattern *-prod of a first, here team-* of b is closer",
-		`[{"hashring":"a","endpoints":["n1"]}]`:                                                                                                                                                   "1 endpoints for replication factor 2",
-		`[{"hashring":"a","endpoints":["n1","10.0.0.1:1"]}]`:                                                                                                                                      "is node n1, as another one is",
-		`[{"hashring":"a","endpoints":["n1","else:10901"]}]`:                                                                                                                                      "--node else:10901=NODE",
-		`[{"hashring":"a","endpoints":["n1","gone:1"]}]`:                                                                                                                                          "n9 is no member",
-		`[{"hashring":"a","tenants":["a/b"],"endpoints":["n1","n2"]}]`:                                                                                                                            `tenant "a/b"`,
-		`[{"hashring":"a","tenants":["a*"],"endpoints":["n1","n2"]}]`:                                                                                                                             "tenant_matcher_type",
-		`[{"hashring":"a","tenants":["["],"tenant_matcher_type":"glob","endpoints":["n1","n2"]}]`:                                                                                                 "syntax error in pattern",
-		`[{"hashring":"a","tenants":["a"],"tenant_matcher_type":"regexp","endpoints":["n1","n2"]}]`:                                                                                               "want exact or glob",
+
+		`[{"hashring":"a","endpoints":["n1"]}]`:                                                     "1 endpoints for replication factor 2",
+		`[{"hashring":"a","endpoints":["n1","10.0.0.1:1"]}]`:                                        "is node n1, as another one is",
+		`[{"hashring":"a","endpoints":["n1","else:10901"]}]`:                                        "--node else:10901=NODE",
+		`[{"hashring":"a","endpoints":["n1","gone:1"]}]`:                                            "n9 is no member",
+		`[{"hashring":"a","tenants":["a/b"],"endpoints":["n1","n2"]}]`:                              `tenant "a/b"`,
+		`[{"hashring":"a","tenants":["a*"],"endpoints":["n1","n2"]}]`:                               "tenant_matcher_type",
+		`[{"hashring":"a","tenants":["["],"tenant_matcher_type":"glob","endpoints":["n1","n2"]}]`:   "syntax error in pattern",
+		`[{"hashring":"a","tenants":["a"],"tenant_matcher_type":"regexp","endpoints":["n1","n2"]}]`: "want exact or glob",
 	} {
 		rings, err := parseHashrings([]byte(file))
 		if err == nil {
