@@ -148,17 +148,7 @@ func (a *api) rehearse(ctx context.Context, cmd *clusterpb.Command) (*clusterpb.
 	return a.node.Rehearse(ctx, cmd)
 }
 
-func isDryRun(r *http.Request) (bool, error) {
-	v := r.URL.Query().Get("dry_run")
-	if v == "" {
-		return false, nil
-	}
-	dry, err := strconv.ParseBool(v)
-	if err != nil {
-		return false, bad("dry_run", "dry_run %q: want true or false", v)
-	}
-	return dry, nil
-}
+func isDryRun(r *http.Request) (bool, error) { return flagOf(r, "dry_run") }
 
 // address writes onto the command who asks, and what it expects to find.
 func address(r *http.Request, cmd *clusterpb.Command) error {

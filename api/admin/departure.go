@@ -1,9 +1,9 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 
@@ -110,16 +110,11 @@ func (a *api) undrainMember(r *http.Request) (change, error) {
 // way; with `?force=true` a member that is down is out at once, and its store
 // is lost.
 func (a *api) removeMember(r *http.Request) (change, error) {
-	var force, enough, cancel bool
-	for name, to := range map[string]*bool{"force": &force, "bucket_is_enough": &enough, "cancel": &cancel} {
-		v := r.URL.Query().Get(name)
-		if v == "" {
-			continue
-		}
-		var err error
-		if *to, err = strconv.ParseBool(v); err != nil {
-			return change{}, bad(name, "%s %q: want true or false", name, v)
-		}
+	force, err1 := flagOf(r, "force")
+	enough, err2 := flagOf(r, "bucket_is_enough")
+	cancel, err3 := flagOf(r, "cancel")
+	if err := cmp.Or(err1, err2, err3); err != nil {
+		return change{}, err
 	}
 	name := r.PathValue("name")
 	switch {

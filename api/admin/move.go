@@ -2,7 +2,6 @@ package admin
 
 import (
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/muster-metrics/muster/cluster"
@@ -72,7 +71,7 @@ func moveOf(st *cluster.State, r *cluster.Ring, healths []*clusterpb.Health) (m 
 // when that is committed. A dry run is refused as the change would be; else it
 // is a plan in which no node joins or leaves.
 func (a *api) rebalance(w http.ResponseWriter, r *http.Request) {
-	cancel, err := isCancel(r)
+	cancel, err := flagOf(r, "cancel")
 	var dry bool
 	if err == nil {
 		dry, err = isDryRun(r)
@@ -88,18 +87,6 @@ func (a *api) rebalance(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	a.plan(w, r)
-}
-
-func isCancel(r *http.Request) (bool, error) {
-	v := r.URL.Query().Get("cancel")
-	if v == "" {
-		return false, nil
-	}
-	cancel, err := strconv.ParseBool(v)
-	if err != nil {
-		return false, bad("cancel", "cancel %q: want true or false", v)
-	}
-	return cancel, nil
 }
 
 func rebalanceChange(name string, cancel bool) change {

@@ -120,6 +120,7 @@ func archiveIn(w http.ResponseWriter, r *http.Request) (*cluster.Archive, error)
 	return nil, bad("", "%v", err)
 }
 
+// flagOf is a yes or no of the query; absent: no.
 func flagOf(r *http.Request, name string) (bool, error) {
 	v := r.URL.Query().Get(name)
 	if v == "" {

@@ -25,22 +25,16 @@ import (
 	"github.com/muster-metrics/muster/cmd/muster/fleet"
 )
 
-// built is the binary that stories with real processes run: the one that
-// MUSTER_BINARY names, or one that is built once.
+// built is the binary that stories with real processes run: one is enough.
 var built = sync.OnceValues(func() (string, error) {
-	if b := os.Getenv("MUSTER_BINARY"); b != "" {
-		return b, nil
+	if os.Getenv("MUSTER_BINARY") != "" {
+		return fleet.Binary(context.Background(), "")
 	}
 	dir, err := os.MkdirTemp("", "muster-test")
 	if err != nil {
 		return "", err
 	}
-	bin := filepath.Join(dir, "muster")
-	out, err := exec.Command("go", "build", "-o", bin, ".").CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("go build: %w: %s", err, out)
-	}
-	return bin, nil
+	return fleet.Binary(context.Background(), dir)
 })
 
 func TestMain(m *testing.M) {
@@ -136,6 +130,17 @@ func (s *sender) rounds() int {
 	return s.acked
 }
 
+// sendThroughEach has a sender for each node, until ctx ends; done waits for them.
+func sendThroughEach(ctx context.Context, f *fleet.Fleet, start int64) (senders []*sender, done func()) {
+	var wg sync.WaitGroup
+	for i, n := range f.Nodes {
+		s := &sender{node: n, name: fmt.Sprintf("load_%d", i)}
+		senders = append(senders, s)
+		wg.Go(func() { s.run(ctx, start) })
+	}
+	return senders, wg.Wait
+}
+
 // TestKilledNodeUnderLoad kills the leader with SIGKILL while every node is
 // written to: the others refuse nothing, a sender of the killed node has no gap
 // after its retries, and the node comes back by itself.
@@ -146,20 +151,14 @@ func TestKilledNodeUnderLoad(t *testing.T) {
 			ctx, stop := context.WithCancel(t.Context())
 			defer stop()
 			start := time.Now().Add(-time.Hour).UnixMilli()
-			var wg sync.WaitGroup
-			var senders []*sender
-			for i, n := range f.Nodes {
-				s := &sender{node: n, name: fmt.Sprintf("load_%d", i)}
-				senders = append(senders, s)
-				wg.Go(func() { s.run(ctx, start) })
-			}
+			senders, done := sendThroughEach(ctx, f, start)
 			moreRounds(t, senders, 5)
 			f.Nodes[0].Kill()
 			moreRounds(t, senders[1:], 30)
 			require.NoError(t, f.Nodes[0].Start(ctx))
 			moreRounds(t, senders, 5)
 			stop()
-			wg.Wait()
+			done()
 			for i, s := range senders[1:] {
 				require.Empty(t, s.refused, "n%d is alive and refuses nothing", i+2)
 			}

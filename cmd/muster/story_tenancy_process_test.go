@@ -3,9 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"slices"
-	"sync"
 	"testing"
 	"time"
 
@@ -31,13 +29,7 @@ func TestATenantMovesWhileItsLeaderDiesAndACoordinatorIsFrozen(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	start := time.Now().Add(-time.Hour).UnixMilli()
-	var wg sync.WaitGroup
-	var senders []*sender
-	for i, n := range f.Nodes {
-		s := &sender{node: n, name: fmt.Sprintf("load_%d", i)}
-		senders = append(senders, s)
-		wg.Go(func() { s.run(ctx, start) })
-	}
+	senders, done := sendThroughEach(ctx, f, start)
 	moreRounds(t, senders, 5)
 
 	leader := slices.IndexFunc(f.Nodes, func(n *fleet.Node) bool { return n.Name == leaderOf(t, f.Nodes[0]) })
@@ -66,7 +58,7 @@ func TestATenantMovesWhileItsLeaderDiesAndACoordinatorIsFrozen(t *testing.T) {
 	f.Nodes[frozen].Thaw()
 	moreRounds(t, senders, 5)
 	stop()
-	wg.Wait()
+	done()
 	for i, s := range senders {
 		require.Empty(t, s.refused, "n%d refuses nothing while it lives", i+1)
 	}

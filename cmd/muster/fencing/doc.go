@@ -2,7 +2,9 @@
 // change hands and nodes are frozen, cut off or killed, and judges what was
 // acknowledged, refused and answered:
 //
-//	scene.go    a cluster, its load, and what a story does to them
+//	scene.go    a cluster, its load, and the beginning and end of a story
+//	faults.go   nodes are frozen, cut off and made deaf
+//	changes.go  slots get other holders meanwhile
 //	stories.go  the stories: who suffers, and what moves meanwhile
 //	load.go     series that lie in chosen slots, written through every node
 //	ledger.go   every write with its answer, and who could not reach whom

@@ -1,14 +1,11 @@
 package fencing
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net/http"
 	"os"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -270,27 +267,13 @@ func (a *act) countStale(ctx context.Context) {
 func staleOf(ctx context.Context, n *fleet.Node) (float64, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+n.HTTP+"/metrics", http.NoBody)
-	if err != nil {
-		return 0, err
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return 0, err
-	}
-	defer resp.Body.Close()
-	sum, lines := 0.0, bufio.NewScanner(resp.Body)
-	for lines.Scan() {
-		line := lines.Text()
-		if strings.HasPrefix(line, "muster_ingest_stale_series_total ") || strings.HasPrefix(line, `muster_ingest_shares_refused_total{reason="stale"}`) {
-			v, err := strconv.ParseFloat(line[strings.LastIndexByte(line, ' ')+1:], 64)
-			if err != nil {
-				return 0, err
-			}
+	sum := 0.0
+	err := n.Metrics(ctx, func(name string, v float64) {
+		if name == "muster_ingest_stale_series_total" || name == `muster_ingest_shares_refused_total{reason="stale"}` {
 			sum += v
 		}
-	}
-	return sum, lines.Err()
+	})
+	return sum, err
 }
 
 // cli runs a command on the leader of the beginning, again where it is not

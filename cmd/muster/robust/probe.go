@@ -1,7 +1,6 @@
 package robust
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"io"
@@ -9,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -195,31 +193,15 @@ func read(ctx context.Context, n *fleet.Node) (reading, error) {
 	out.cpu = usage.CPU()
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+n.HTTP+"/metrics", nil)
-	if err != nil {
-		return out, err
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return out, err
-	}
-	defer resp.Body.Close()
-	lines := bufio.NewScanner(resp.Body)
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		name, value, ok := strings.Cut(lines.Text(), " ")
-		v, err := strconv.ParseFloat(value, 64)
-		if !ok || err != nil {
-			continue
-		}
+	err = n.Metrics(ctx, func(name string, v float64) {
 		if name == "muster_tsdb_head_series" {
 			out.head = int64(v)
 		}
 		if as, ok := counted[name]; ok {
 			out.counts[as] += v
 		}
-	}
-	return out, lines.Err()
+	})
+	return out, err
 }
 
 // profile takes CPU profiles of all nodes until stop, for a minute at most.

@@ -3,13 +3,13 @@ package robust
 import (
 	"net/http"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strconv"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/muster-metrics/muster/cmd/muster/fleet"
 )
 
 func TestMain(m *testing.M) {
@@ -18,17 +18,13 @@ func TestMain(m *testing.M) {
 		goleak.IgnoreAnyFunction("github.com/muster-metrics/muster/cmd/muster/fleet.Spawn"))
 }
 
-// binary is the muster that MUSTER_BINARY names, or one that is built now.
 func binary(t *testing.T) string {
 	t.Helper()
-	if b := os.Getenv("MUSTER_BINARY"); b != "" {
-		return b
+	b, err := fleet.Binary(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
 	}
-	bin := filepath.Join(t.TempDir(), "muster")
-	if out, err := exec.Command("go", "build", "-o", bin, "..").CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v: %s", err, out)
-	}
-	return bin
+	return b
 }
 
 // TestChangesAreLinearizableUnderFaults is one short seed of `make robust`.
