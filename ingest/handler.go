@@ -11,14 +11,14 @@ import (
 	"github.com/muster-metrics/muster/ingest/wire"
 )
 
-// serve answers a write. What may refuse it before anything is stored is
-// checked in the order of the contract's table.
-func (i *Ingester) serve(w http.ResponseWriter, r *http.Request, tenant string) {
+// serve answers a write whose headers are read by headers. What may refuse it
+// before anything is stored is checked in the order of the contract's table.
+func (i *Ingester) serve(w http.ResponseWriter, r *http.Request, tenant string, headers func(http.Header) (message, error)) {
 	begin := time.Now()
 	i.metrics.inflight.Inc()
 	defer i.metrics.inflight.Dec()
 	var a account
-	status := i.receive(w, r, tenant, &a)
+	status := i.receive(w, r, tenant, headers, &a)
 	i.metrics.answered(tenant, status, a, time.Since(begin))
 }
 
@@ -30,8 +30,8 @@ type account struct {
 	exemplars, metadata int
 }
 
-func (i *Ingester) receive(w http.ResponseWriter, r *http.Request, tenant string, a *account) int {
-	m, notTaken := messageOf(r.Header)
+func (i *Ingester) receive(w http.ResponseWriter, r *http.Request, tenant string, headers func(http.Header) (message, error), a *account) int {
+	m, notTaken := headers(r.Header)
 	m.form.written(w.Header(), 0)
 	v, t, err := i.tenant(r.Context(), tenant)
 	if err != nil {
@@ -65,6 +65,9 @@ func (i *Ingester) receive(w http.ResponseWriter, r *http.Request, tenant string
 	i.metrics.verdicts(out)
 	m.form.written(w.Header(), out.tally.sum().stored)
 	status, text := answerOf(out)
+	if m.export != nil {
+		status, text = m.export.answer(out, status, text)
+	}
 	return say(w, status, text)
 }
 
@@ -228,10 +231,14 @@ func (i *Ingester) batch(r *http.Request, v *View, t Tenant, m message, limit in
 	lim := i.limits(v, t)
 	// No sender that fills in its times and values comes near to this in 1.0.
 	lim.Bytes = int(max(size+size, m.form.frames(size))) + 1<<20
-	if m.form == remoteWrite2 {
+	if m.form != remoteWrite1 {
 		lim.More = func(n int) (int, error) { return n, i.grow(b, n) }
 	}
-	err = m.form.walk(plain.b, lim, b.wire)
+	if m.export != nil {
+		err = m.export.lay(r.Context(), plain.b, lim, b.wire)
+	} else {
+		err = m.form.walk(plain.b, lim, b.wire)
+	}
 	b.frames.b = b.wire.Frames
 	if err != nil {
 		b.release()
@@ -243,7 +250,7 @@ func (i *Ingester) batch(r *http.Request, v *View, t Tenant, m message, limit in
 // grow admits a batch that takes n bytes for as many more.
 func (i *Ingester) grow(b *batch, n int) error {
 	if int64(n) > i.cfg.MaxDecodedBytes || b.held+int64(n) > i.admission.most { // there will never be room
-		return refusal{http.StatusRequestEntityTooLarge, fmt.Sprintf("labels that the references mean are larger than %d bytes", n)}
+		return refusal{http.StatusRequestEntityTooLarge, fmt.Sprintf("what the body stands for takes more than %d bytes", n)}
 	}
 	done, ok := i.admission.more(int64(n))
 	if !ok {

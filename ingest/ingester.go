@@ -76,7 +76,14 @@ func (i *Ingester) Announced() uint64 { return i.fence.announced() }
 // ServeWrite takes a remote write request of a tenant that the caller has
 // made sure of.
 func (i *Ingester) ServeWrite(w http.ResponseWriter, r *http.Request, tenant string) {
-	i.serve(w, r, tenant)
+	i.serve(w, r, tenant, messageOf)
+}
+
+// ServeOTLP takes OTLP metrics of a tenant that the caller has made sure of.
+func (i *Ingester) ServeOTLP(w http.ResponseWriter, r *http.Request, tenant string) {
+	e := &export{to: w, warnings: i.metrics.otlpWarnings}
+	i.serve(e, r, tenant, e.message)
+	e.end()
 }
 
 // RegisterReplication makes the other nodes' shares arrive here. The caller

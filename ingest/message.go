@@ -14,6 +14,7 @@ import (
 type message struct {
 	form        form
 	compression compression
+	export      *export // nil: it is no OTLP request
 }
 
 // form is the protobuf message that a body is, once decompressed.
@@ -22,6 +23,7 @@ type form uint8
 const (
 	remoteWrite1 form = iota // prometheus.WriteRequest
 	remoteWrite2             // io.prometheus.write.v2.Request
+	otlpMetrics              // opentelemetry.proto.collector.metrics.v1.ExportMetricsServiceRequest
 )
 
 var forms = map[string]form{
@@ -108,12 +110,13 @@ func (f form) walk(body []byte, lim wire.Limits, b *wire.Batch) error {
 
 // frames is about the bytes that the series of a body take, laid out: as many as
 // in 1.0, where each series brings its labels, and usually a few times as many
-// as in 2.0, where it refers to them.
+// as in 2.0, where it refers to them, or in OTLP, where a histogram is one data
+// point.
 func (f form) frames(body int64) int64 {
-	if f == remoteWrite2 {
-		return 4 * body
+	if f == remoteWrite1 {
+		return body + body/16
 	}
-	return body + body/16
+	return 4 * body
 }
 
 func unsupported(format string, args ...any) error {

@@ -160,7 +160,7 @@ func TestWhatReferencesBecomeIsAdmitted(t *testing.T) {
 	for len(req.Timeseries) < 1000 {
 		req.Timeseries = append(req.Timeseries, req.Timeseries...)
 	}
-	if w := n.postV2(inV2(t, req)); w.Code != http.StatusRequestEntityTooLarge || !strings.Contains(w.Body.String(), "labels that the references mean") {
+	if w := n.postV2(inV2(t, req)); w.Code != http.StatusRequestEntityTooLarge || !strings.Contains(w.Body.String(), "what the body stands for") {
 		t.Errorf("32 MB of labels in 8 MB: %d %s", w.Code, w.Body)
 	}
 	if !n.ing.admission.decoded.TryAcquire(n.ing.admission.most) {

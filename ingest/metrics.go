@@ -26,6 +26,8 @@ type metrics struct {
 	exemplars prometheus.Counter
 	metadata  prometheus.Counter
 
+	otlpWarnings *prometheus.CounterVec
+
 	sentShares     prometheus.Counter
 	forwards       *prometheus.CounterVec
 	replications   *prometheus.CounterVec
@@ -75,6 +77,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		metadata: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "muster_ingest_metadata_ignored_total", Help: "Metadata entries that came with writes and were left out.",
 		}),
+		otlpWarnings: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "muster_ingest_otlp_warnings_total", Help: "What was stored otherwise than an OTLP sender may think, by category.",
+		}, []string{"category"}),
 		sentShares: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "muster_ingest_shares_sent_total", Help: "Shares sent to peers.",
 		}),
@@ -104,7 +109,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	}
 	if reg != nil {
 		reg.MustRegister(m.inflight, m.requests, m.seconds, m.size, m.samples, m.series, m.accepted, m.refused, m.deferred,
-			m.exemplars, m.metadata, m.sentShares, m.forwards, m.replications, m.refusedShares, m.staleSeries, m.reroutedSeries, m.missedSamples, m.waits)
+			m.exemplars, m.metadata, m.sentShares, m.forwards, m.replications, m.refusedShares, m.staleSeries, m.reroutedSeries, m.missedSamples, m.waits, m.otlpWarnings)
 	}
 	return m
 }

@@ -19,6 +19,10 @@ func (n *node) writeRoutes() http.Handler {
 	for _, path := range []string{"/api/v1/receive", "/api/v1/write", "/api/v1/push"} {
 		mux.Handle("POST "+path, write)
 	}
+	export := n.tenancy.Write(n.ingest.ServeOTLP)
+	for _, path := range []string{"/api/v1/otlp/v1/metrics", "/api/v1/otlp"} {
+		mux.Handle("POST "+path, export)
+	}
 	ask := n.tenancy.Query(n.prom.ServeTenant)
 	for _, path := range prom.Paths() {
 		mux.Handle(path, ask)

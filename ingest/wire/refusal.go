@@ -16,6 +16,9 @@ const (
 	TooOld
 	TooNew
 	NativeHistogram
+	NotCumulative
+	ScaleTooCoarse
+	AttributeName
 
 	reasons
 )
@@ -45,6 +48,12 @@ func (r Reason) String() string {
 		return "further ahead than future_window"
 	case NativeHistogram:
 		return "native histograms are not taken"
+	case NotCumulative:
+		return "temporality is not cumulative"
+	case ScaleTooCoarse:
+		return "exponential histogram has a scale below -4"
+	case AttributeName:
+		return "attribute name has no letter or digit"
 	default:
 		return "unknown reason"
 	}

@@ -1,0 +1,174 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetrichttp"
+	"go.opentelemetry.io/otel/metric"
+	sdk "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	"go.opentelemetry.io/otel/sdk/resource"
+)
+
+// exporter is the OpenTelemetry SDK's, towards node i, and what it was given.
+type exporter struct {
+	*otlpmetrichttp.Exporter
+	sent []metricdata.ResourceMetrics
+}
+
+func (b *bed) exporter(i int, tenant string, opts ...otlpmetrichttp.Option) *exporter {
+	b.t.Helper()
+	opts = append([]otlpmetrichttp.Option{
+		otlpmetrichttp.WithEndpointURL("http://" + b.nodes[i].cfg.Write + "/api/v1/otlp/v1/metrics"),
+		otlpmetrichttp.WithHeaders(map[string]string{"THANOS-TENANT": tenant}),
+		otlpmetrichttp.WithRetry(otlpmetrichttp.RetryConfig{Enabled: true, InitialInterval: 50 * time.Millisecond, MaxInterval: time.Second, MaxElapsedTime: patience}),
+		otlpmetrichttp.WithTimeout(patience),
+	}, opts...)
+	e, err := otlpmetrichttp.New(b.t.Context(), opts...)
+	require.NoError(b.t, err)
+	b.t.Cleanup(func() { _ = e.Shutdown(context.Background()) })
+	return &exporter{Exporter: e}
+}
+
+// export sends what the instruments have by now, and keeps it.
+func (e *exporter) export(t *testing.T, r sdk.Reader) {
+	t.Helper()
+	var rm metricdata.ResourceMetrics
+	require.NoError(t, r.Collect(t.Context(), &rm))
+	require.NoError(t, e.Export(t.Context(), &rm))
+	e.sent = append(e.sent, rm)
+}
+
+// expected are the samples that the exported data points are, worked out from
+// the specification of the translation and not by its code.
+func (e *exporter) expected() [][]sample {
+	var rounds [][]sample
+	for _, rm := range e.sent {
+		var round []sample
+		var oldest, newest int64
+		job := []string{"job", "shop", "instance", "i-1"}
+		add := func(name string, at time.Time, v float64, set attribute.Set, more ...string) {
+			pairs := append(append([]string{"__name__", name}, job...), more...)
+			for _, kv := range set.ToSlice() {
+				pairs = append(pairs, map[string]string{"http.route": "http_route"}[string(kv.Key)], kv.Value.AsString())
+			}
+			round = append(round, sample{labels.FromStrings(pairs...), at.UnixMilli(), v})
+			if t := at.UnixMilli(); oldest == 0 || t < oldest {
+				oldest = t
+			}
+			newest = max(newest, at.UnixMilli())
+		}
+		for _, m := range rm.ScopeMetrics[0].Metrics {
+			switch d := m.Data.(type) {
+			case metricdata.Gauge[float64]:
+				for _, p := range d.DataPoints {
+					add("room_temperature_celsius", p.Time, p.Value, p.Attributes)
+				}
+			case metricdata.Sum[int64]:
+				name := map[string]string{"http.requests": "http_requests_total", "queue.length": "queue_length"}[m.Name]
+				for _, p := range d.DataPoints {
+					add(name, p.Time, float64(p.Value), p.Attributes)
+				}
+			case metricdata.Histogram[float64]:
+				for _, p := range d.DataPoints {
+					add("http_latency_seconds_count", p.Time, float64(p.Count), p.Attributes)
+					add("http_latency_seconds_sum", p.Time, p.Sum, p.Attributes)
+					below := uint64(0)
+					for i, n := range p.BucketCounts {
+						below += n
+						le := "+Inf"
+						if i < len(p.Bounds) {
+							le = fmt.Sprint(p.Bounds[i])
+						}
+						add("http_latency_seconds_bucket", p.Time, float64(below), p.Attributes, "le", le)
+					}
+				}
+			}
+		}
+		add("target_info", time.UnixMilli(oldest), 1, attribute.Set{}, "host_arch", "arm64")
+		if oldest < newest {
+			add("target_info", time.UnixMilli(newest), 1, attribute.Set{}, "host_arch", "arm64")
+		}
+		rounds = append(rounds, round)
+	}
+	return rounds
+}
+
+// TestWhatTheOpenTelemetrySDKSendsIsReadBack: instruments of an application,
+// through the SDK and its exporter, to each node in turn.
+func TestWhatTheOpenTelemetrySDKSendsIsReadBack(t *testing.T) {
+	beds(t, func(t *testing.T, b *bed) {
+		first := b.exporter(0, "shop")
+		second := b.exporter(1, "shop", otlpmetrichttp.WithCompression(otlpmetrichttp.GzipCompression))
+		reader := sdk.NewManualReader()
+		provider := sdk.NewMeterProvider(sdk.WithReader(reader), sdk.WithResource(resource.NewSchemaless(
+			attribute.String("service.name", "shop"), attribute.String("service.instance.id", "i-1"), attribute.String("host.arch", "arm64"),
+		)))
+		meter := provider.Meter("shop")
+		requests, err := meter.Int64Counter("http.requests")
+		require.NoError(t, err)
+		length, err := meter.Int64UpDownCounter("queue.length")
+		require.NoError(t, err)
+		latency, err := meter.Float64Histogram("http.latency", metric.WithUnit("s"), metric.WithExplicitBucketBoundaries(0.25, 0.5, 2))
+		require.NoError(t, err)
+		temperature, err := meter.Float64Gauge("room.temperature", metric.WithUnit("Cel"))
+		require.NoError(t, err)
+		for round := range 4 {
+			for route := range 10 {
+				at := metric.WithAttributes(attribute.String("http.route", fmt.Sprint("/", route)))
+				requests.Add(t.Context(), int64(route+round), at)
+				length.Add(t.Context(), int64(route-round), at)
+				latency.Record(t.Context(), float64(route*round)/3, at)
+				temperature.Record(t.Context(), math.Sqrt(float64(route-round)), at) // some are NaN
+			}
+			if round%2 == 0 {
+				first.export(t, reader)
+			} else {
+				second.export(t, reader)
+				first.sent, second.sent = append(first.sent, second.sent...), nil
+			}
+		}
+		require.NoError(t, provider.Shutdown(t.Context()))
+		b.identical("shop", first.expected())
+	})
+}
+
+// TestAnOTLPSenderIsToldWhatIsRejected through the SDK's own reading of the answer.
+func TestAnOTLPSenderIsToldWhatIsRejected(t *testing.T) {
+	b := newBed(t, 3, 3)
+	e := b.exporter(0, "shop")
+	point := func(at time.Time) metricdata.DataPoint[int64] {
+		return metricdata.DataPoint[int64]{Time: at, Value: 1, Attributes: attribute.NewSet(attribute.Int64("at", at.Unix()))}
+	}
+	rm := &metricdata.ResourceMetrics{
+		Resource: resource.NewSchemaless(attribute.String("service.name", "shop")),
+		ScopeMetrics: []metricdata.ScopeMetrics{{Metrics: []metricdata.Metrics{
+			{Name: "mixed", Data: metricdata.Gauge[int64]{DataPoints: []metricdata.DataPoint[int64]{point(time.Now()), point(time.Now().Add(-100 * time.Hour))}}},
+			{Name: "delta", Data: metricdata.Sum[int64]{Temporality: metricdata.DeltaTemporality, DataPoints: []metricdata.DataPoint[int64]{point(time.Now())}}},
+		}}},
+	}
+	err := e.Export(t.Context(), rm)
+	require.ErrorContains(t, err, "2 of 3 data points rejected")
+	require.ErrorContains(t, err, "temporality is not cumulative: 1, {__name__=\"delta\"")
+	require.Len(t, b.query(1, "-t", "shop", "mixed"), 1)
+	b.cli(0, "tenant", "set", "shop", "--state", "suspended")
+	b.eventually("a suspended tenant is refused", func() error {
+		if err := e.Export(t.Context(), rm); !strings.Contains(fmt.Sprint(err), "403") {
+			return fmt.Errorf("answered %v", err)
+		}
+		return nil
+	})
+	resp, err := http.Post("http://"+b.nodes[2].cfg.Write+"/api/v1/otlp", "application/json", strings.NewReader(`{}`))
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	require.Equal(t, http.StatusOK, resp.StatusCode, "at the other path, of the default tenant")
+}

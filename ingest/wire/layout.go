@@ -1,0 +1,68 @@
+package wire
+
+import (
+	"math"
+	"unsafe"
+
+	"github.com/prometheus/prometheus/model/labels"
+)
+
+// Layout lays out series that come decoded and one sample at a time, as a
+// converter from another protocol gives them. They are judged like those of an
+// untidy body, and equal series end as equal bytes.
+//
+// An error of its methods means that the request goes beyond a limit as a whole:
+// the batch is then of no use. What is wrong with a sample is told by the
+// batch's Refused alone.
+type Layout struct{ w walker }
+
+// NewLayout lays out into b, which must be empty.
+func NewLayout(lim Limits, b *Batch) *Layout {
+	return &Layout{walker{b: b, lim: unlimited(lim)}}
+}
+
+// Float takes one sample of a series. t is in Unix milliseconds.
+func (l *Layout) Float(ls labels.Labels, t int64, v float64) error {
+	if err := l.w.begin(); err != nil {
+		return err
+	}
+	b := l.w.b
+	l.collect(ls)
+	b.points = append(b.points[:0], point{t, math.Float64bits(v)})
+	b.received++
+	l.w.judge(0)
+	return l.w.end()
+}
+
+// Refuse counts n samples that cannot be laid out; show is asked for their
+// series when they are the first of that reason.
+func (l *Layout) Refuse(reason Reason, n int, show func() string) error {
+	l.w.b.received += n
+	l.w.b.Refused.add(reason, n, show)
+	return l.w.end()
+}
+
+// collect aliases the strings of the labels until the next series. They are work
+// also where they are refused: a few bytes of a body can stand for many labels.
+func (l *Layout) collect(ls labels.Labels) {
+	b := l.w.b
+	b.labels = b.labels[:0]
+	ls.Range(func(p labels.Label) {
+		l.w.work += len(p.Name) + len(p.Value)
+		if len(b.labels) <= maxLabels {
+			b.labels = append(b.labels, label{bytesOf(p.Name), bytesOf(p.Value)})
+		}
+	})
+}
+
+// Show shows a series to a person by its labels, a name and a value each, as
+// Text does.
+func Show(pairs ...string) string {
+	var t text
+	for i := 0; i+1 < len(pairs) && t.label(bytesOf(pairs[i]), bytesOf(pairs[i+1])); i += 2 { //nolint:revive // the condition does it
+	}
+	return t.String()
+}
+
+// bytesOf is the string's bytes, not to be written to.
+func bytesOf(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
