@@ -109,5 +109,6 @@ func (in *incoming) unmarshal(data mem.BufferSlice) error {
 	}
 	in.buf = buf
 	in.Tenant = strings.Clone(in.Tenant) // it may outlive the buffer: storages keep names
+	in.Traceparent = strings.Clone(in.Traceparent)
 	return nil
 }

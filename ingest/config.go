@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"runtime"
 	"time"
+
+	"go.opentelemetry.io/otel/trace"
 )
 
 // Config of an Ingester. The zero value works.
@@ -29,6 +31,8 @@ type Config struct {
 	CloseWait time.Duration
 	// Lanes is the number of streams to each peer. Default one per core, at most 4.
 	Lanes int
+	// Tracer follows writes from the request to the storages; nil: none does.
+	Tracer trace.Tracer
 	// Now is this node's clock. Default time.Now.
 	Now func() time.Time
 }

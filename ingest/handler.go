@@ -18,13 +18,20 @@ func (i *Ingester) serve(w http.ResponseWriter, r *http.Request, tenant string, 
 	i.metrics.inflight.Inc()
 	defer i.metrics.inflight.Dec()
 	var a account
-	status := i.receive(w, r, tenant, headers, &a)
+	seen := &witness{ResponseWriter: w}
+	r, end := i.traced(r, tenant)
+	status := i.receive(seen, r, tenant, headers, &a)
+	end(status, a, seen.text)
 	i.metrics.answered(tenant, status, a, time.Since(begin))
+	if !a.judged {
+		i.complaints.answered(tenant, a, status, seen.text)
+	}
 }
 
 // account is what a request was about, for the metrics.
 type account struct {
 	known               bool // the tenant: else its name is not worth a metric
+	judged              bool // sample by sample: the complaints are made
 	bytes               int
 	series, samples     int
 	exemplars, metadata int
@@ -38,6 +45,7 @@ func (i *Ingester) receive(w http.ResponseWriter, r *http.Request, tenant string
 		return fail(w, err)
 	}
 	a.known = true
+	defer i.metrics.serving(tenant)()
 	limit := i.cfg.MaxRequestBytes
 	if n := t.Limits.RequestBytes; n > 0 {
 		limit = min(limit, n)
@@ -65,6 +73,8 @@ func (i *Ingester) receive(w http.ResponseWriter, r *http.Request, tenant string
 	i.metrics.verdicts(out)
 	m.form.written(w.Header(), out.tally.sum().stored)
 	status, text := answerOf(out)
+	i.complaints.verdicts(out, status, text)
+	a.judged = true
 	if m.export != nil {
 		status, text = m.export.answer(out, status, text)
 	}

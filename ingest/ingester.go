@@ -23,7 +23,8 @@ type Ingester struct {
 	ensure  Ensurer
 	log     *slog.Logger
 
-	metrics *metrics
+	metrics    *metrics
+	complaints complaints
 
 	fence     *fence
 	admission *admission
@@ -56,7 +57,7 @@ func New(cfg Config, storage Storage, dialer Peers, ensure Ensurer, log *slog.Lo
 	cfg = cfg.withDefaults()
 	i := &Ingester{
 		cfg: cfg, storage: storage, ensure: ensure, log: log,
-		metrics: newMetrics(reg), fence: newFence(), admission: newAdmission(cfg),
+		metrics: newMetrics(reg), complaints: complaints{log: log}, fence: newFence(), admission: newAdmission(cfg),
 	}
 	i.life, i.end = context.WithCancel(context.Background())
 	i.late, i.hurry = context.WithCancel(context.Background())
@@ -93,14 +94,18 @@ func (i *Ingester) RegisterReplication(s grpc.ServiceRegistrar) {
 }
 
 // Run looks after the Ingester until ctx ends: it forgets stores and tenants
-// that are no more.
+// that are no more, and logs what writes were refused for.
 func (i *Ingester) Run(ctx context.Context) error {
 	tick := time.NewTicker(time.Minute)
 	defer tick.Stop()
+	tell := time.NewTicker(complaintEvery / 6)
+	defer tell.Stop()
 	for {
 		select {
 		case <-tick.C:
 			i.sweep()
+		case <-tell.C:
+			i.complaints.sweep()
 		case <-ctx.Done():
 			return nil
 		}

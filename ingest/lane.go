@@ -164,7 +164,7 @@ func (l *lane) miss(c *parcel, wait time.Duration) {
 func repeatOf(s *peerpb.Share) *peerpb.Share {
 	return &peerpb.Share{
 		Tenant: s.Tenant, Incarnation: s.Incarnation, Ring: s.Ring, Store: s.Store, Seen: s.Seen, Need: s.Need,
-		Repeat: true, Series: s.Series, Samples: s.Samples,
+		Repeat: true, Series: s.Series, Samples: s.Samples, Traceparent: s.Traceparent,
 	}
 }
 

@@ -21,6 +21,10 @@ const behindWait = time.Second
 // here. It keeps nothing of s.
 func (i *Ingester) store(ctx context.Context, s *peerpb.Share, own bool) *peerpb.ShareResult {
 	res := &peerpb.ShareResult{Id: s.Id}
+	ctx, end := i.tracedStore(ctx, s)
+	if end != nil {
+		defer func() { end(res) }()
+	}
 	timer := time.Now().Add(behindWait)
 	for {
 		v, era := i.fence.enter()

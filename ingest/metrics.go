@@ -23,6 +23,8 @@ type metrics struct {
 	accepted  *prometheus.CounterVec
 	refused   *prometheus.CounterVec
 	deferred  *prometheus.CounterVec
+	limited   *prometheus.CounterVec
+	served    *prometheus.GaugeVec
 	exemplars prometheus.Counter
 	metadata  prometheus.Counter
 
@@ -39,6 +41,7 @@ type metrics struct {
 
 	mu      sync.Mutex
 	tenants map[string]bool // that have metrics of their own
+	timed   map[string]bool // that have a histogram of their own
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -50,9 +53,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "http_requests_total", Help: "Writes answered.", ConstLabels: receiveHandler,
 		}, []string{"code", "method", "tenant"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "http_request_duration_seconds", Help: "Time that writes took.", ConstLabels: receiveHandler,
+			Name: "http_request_duration_seconds", ConstLabels: receiveHandler,
+			Help:    "Time that writes took. Tenants beyond the first 100 of a node are counted together, without a name.",
 			Buckets: []float64{.001, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
-		}, []string{"code", "method"}),
+		}, []string{"code", "method", "tenant"}),
 		size: prometheus.NewSummaryVec(prometheus.SummaryOpts{
 			Name: "http_request_size_bytes", Help: "Bytes of writes as they came.", ConstLabels: receiveHandler,
 		}, []string{"code", "method", "tenant"}),
@@ -71,6 +75,12 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		deferred: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "muster_ingest_samples_deferred_total", Help: "Samples whose senders were asked to send them again.",
 		}, []string{"tenant"}),
+		limited: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "thanos_receive_head_series_limited_requests_total", Help: "Writes of which some series were refused because active_series was reached.",
+		}, []string{"tenant"}),
+		served: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "http_inflight_requests", Help: "Writes of a tenant that are being served.", ConstLabels: receiveHandler,
+		}, []string{"method", "tenant"}),
 		exemplars: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "muster_ingest_exemplars_ignored_total", Help: "Exemplars that came with writes and were left out.",
 		}),
@@ -105,10 +115,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "muster_ingest_waits_seconds", Help: "Time that shares waited for this node to see the revision they need, and stale series of a write for the table they are routed by again.",
 			Buckets: []float64{.001, .005, .01, .025, .05, .1, .25, .5, 1},
 		}, []string{"for"}),
-		tenants: map[string]bool{},
+		tenants: map[string]bool{}, timed: map[string]bool{},
 	}
 	if reg != nil {
-		reg.MustRegister(m.inflight, m.requests, m.seconds, m.size, m.samples, m.series, m.accepted, m.refused, m.deferred,
+		reg.MustRegister(m.inflight, m.requests, m.seconds, m.size, m.samples, m.series, m.accepted, m.refused, m.deferred, m.limited, m.served,
 			m.exemplars, m.metadata, m.sentShares, m.forwards, m.replications, m.refusedShares, m.staleSeries, m.reroutedSeries, m.missedSamples, m.waits, m.otlpWarnings)
 	}
 	return m
@@ -120,10 +130,10 @@ func (m *metrics) answered(tenant string, status int, a account, took time.Durat
 	if !a.known {
 		tenant = "" // anybody can make up names
 	}
-	m.remember(tenant)
+	timed := m.remember(tenant)
 	code := strconv.Itoa(status)
 	m.requests.WithLabelValues(code, "post", tenant).Inc()
-	m.seconds.WithLabelValues(code, "post").Observe(took.Seconds())
+	m.seconds.WithLabelValues(code, "post", timed).Observe(took.Seconds())
 	m.exemplars.Add(float64(a.exemplars))
 	m.metadata.Add(float64(a.metadata))
 	if a.bytes > 0 {
@@ -142,6 +152,9 @@ func (m *metrics) verdicts(w *write) {
 		m.replications.WithLabelValues("error").Inc()
 	} else {
 		m.replications.WithLabelValues("success").Inc()
+	}
+	if sum.refused[seriesLimit] > 0 {
+		m.limited.WithLabelValues(w.tenant).Inc()
 	}
 	for class, n := range sum.refused {
 		if n > 0 {
@@ -188,10 +201,28 @@ func (m *metrics) caughtUp(s *peerpb.Share, res *peerpb.ShareResult) {
 
 func (m *metrics) refusedShare(reason string) { m.refusedShares.WithLabelValues(reason).Inc() }
 
-func (m *metrics) remember(tenant string) {
+// timedTenants is how many tenants have a histogram of their own: each takes more than
+// ten times the room of a counter, and a node may have ten thousand of them.
+const timedTenants = 100
+
+// remember notes that the tenant has metrics, and says under which name its
+// time is counted.
+func (m *metrics) remember(tenant string) (timed string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.tenants[tenant] = true
+	if tenant == "" || (!m.timed[tenant] && len(m.timed) >= timedTenants) {
+		return ""
+	}
+	m.timed[tenant] = true
+	return tenant
+}
+
+// serving counts a request of a tenant until the function that it gives is called.
+func (m *metrics) serving(tenant string) (end func()) {
+	g := m.served.WithLabelValues("post", tenant)
+	g.Inc()
+	return g.Dec
 }
 
 // sweep forgets the metrics of tenants that are no more.
@@ -202,13 +233,14 @@ func (m *metrics) sweep(known func(string) bool) {
 		if t != "" && !known(t) {
 			gone = append(gone, t)
 			delete(m.tenants, t)
+			delete(m.timed, t)
 		}
 	}
 	m.mu.Unlock()
 	for _, t := range gone {
 		of := prometheus.Labels{"tenant": t}
 		for _, v := range []interface{ DeletePartialMatch(prometheus.Labels) int }{
-			m.requests, m.size, m.samples, m.series, m.accepted, m.refused, m.deferred,
+			m.requests, m.seconds, m.size, m.samples, m.series, m.accepted, m.refused, m.deferred, m.limited, m.served,
 		} {
 			v.DeletePartialMatch(of)
 		}

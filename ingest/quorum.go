@@ -15,8 +15,12 @@ const (
 	deferred                // it lacks its quorum for a reason that may pass
 )
 
-// contents are the outcomes that blame the sample and not the replica.
-const contents = 4
+// contents are the outcomes that blame the sample and not the replica, and
+// seriesLimit is one of them.
+const (
+	contents    = 4
+	seriesLimit = 3
+)
 
 func contentOf(o peerpb.Outcome) (int, bool) {
 	switch o {
@@ -27,7 +31,7 @@ func contentOf(o peerpb.Outcome) (int, bool) {
 	case peerpb.Outcome_BAD_HISTOGRAM:
 		return 2, true
 	case peerpb.Outcome_SERIES_LIMIT:
-		return 3, true
+		return seriesLimit, true
 	default:
 		return 0, false
 	}

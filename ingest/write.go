@@ -134,6 +134,11 @@ func (i *Ingester) dispatch(ctx context.Context, v *View, s *share, m *peerpb.Sh
 		return nil
 	}
 	m.Store = who.ID[:]
+	ctx, end := i.tracedShare(ctx, who.Node, m)
+	if end != nil {
+		told := done
+		done = func(r reply) { end(r.res, r.err); told(r) }
+	}
 	if s.store != v.Self {
 		i.metrics.sentShares.Inc()
 		var until time.Time

@@ -42,6 +42,7 @@ type nodeConfig struct {
 	Init                           bool
 	Join, JoinTokenFile            string
 	Version                        string
+	Tracing                        *tracingConfig // nil: nothing is traced
 	Log                            *slog.Logger
 	// Timing is Raft's and the heartbeats'; zero is for production.
 	Timing cluster.Timing
@@ -77,6 +78,7 @@ type node struct {
 	store   *store.Server
 	ready   *readiness
 	views   *views
+	tracing *tracing
 
 	writeDoor, operatorDoor *http.Server
 	// current is set once a leader has confirmed the state after the start.
@@ -99,6 +101,7 @@ func newNode(cfg nodeConfig) (*node, error) {
 	}
 	n.newAPI()
 	n.newDoors()
+	n.reg.MustRegister(newRingMetrics(n))
 	return n, nil
 }
 
@@ -171,9 +174,12 @@ func (n *node) newCluster() (err error) {
 	if err != nil {
 		return err
 	}
+	if n.tracing, err = newTracing(n.cfg.Tracing, n.cfg.Name, n.cfg.Version, n.log); err != nil {
+		return fmt.Errorf("--tracing.config: %w", err)
+	}
 	n.views = newViews(n.folder.store, n.cluster.ClockOffset, n.ready.refusesWrites)
 	n.ingest = ingest.New(ingest.Config{
-		MaxRequestBytes: n.cfg.MaxRequestBytes, MaxDecodedBytes: n.cfg.MaxDecodedBytes, QuorumTimeout: n.cfg.QuorumTimeout,
+		MaxRequestBytes: n.cfg.MaxRequestBytes, MaxDecodedBytes: n.cfg.MaxDecodedBytes, QuorumTimeout: n.cfg.QuorumTimeout, Tracer: n.tracing.tracer(),
 	}, storage{n.tsdb}, n.door, ensurer{n.cluster, n.cfg.Name}, n.log.With("room", "ingest"), n.reg)
 	n.cluster.OnChange(n.changed)
 	return nil
@@ -360,6 +366,7 @@ func (n *node) Close() error {
 	if n.ingest != nil {
 		n.ingest.Close()
 	}
+	n.tracing.close()
 	if n.tsdb != nil {
 		errs = append(errs, n.tsdb.Close())
 	}

@@ -36,6 +36,8 @@ func serverFlags() []cli.Flag {
 		&cli.StringFlag{Name: "grpc.tls-key", Usage: "its key"},
 		&cli.StringFlag{Name: "grpc.tls-client-ca", Usage: "CA of the queriers' certificates"},
 		&cli.StringFlag{Name: "web.config.file", Usage: "TLS of the write and operator doors, in the exporter toolkit's form"},
+		&cli.StringFlag{Name: "tracing.config", Usage: "where traces of writes go, in Thanos' YAML, type OTLP; none: nothing is traced"},
+		&cli.StringFlag{Name: "tracing.config-file", Usage: "file with the same"},
 		&cli.StringFlag{Name: "log.level", Value: "info", Usage: "debug, info, warn or error"},
 		&cli.StringFlag{Name: "log.format", Value: "logfmt", Usage: "logfmt or json"},
 		&cli.BoolFlag{Name: "init", Usage: "create the cluster at the first start; harmless when the node already belongs to one"},
@@ -109,8 +111,15 @@ func serverConfig(c *cli.Context, std stdio) (nodeConfig, error) {
 	if cfg.MaxDecodedBytes, err = bytesOf(c, "max-decoded-bytes"); err != nil {
 		return cfg, err
 	}
-	if cfg.Bucket, err = bucketConfig(c); err != nil {
+	if cfg.Bucket, err = textOrFile(c, "objstore.config"); err != nil {
 		return cfg, err
+	}
+	traces, err := textOrFile(c, "tracing.config")
+	if err != nil {
+		return cfg, err
+	}
+	if cfg.Tracing, err = parseTracing(traces); err != nil {
+		return cfg, fmt.Errorf("--tracing.config: %w", err)
 	}
 	switch {
 	case cfg.Join != "" && cfg.Init:
@@ -136,15 +145,16 @@ func bytesOf(c *cli.Context, flag string) (int64, error) {
 	return n, nil
 }
 
-func bucketConfig(c *cli.Context) ([]byte, error) {
-	text, file := c.String("objstore.config"), c.String("objstore.config-file")
+// textOrFile is what a flag says, or the file that its twin names.
+func textOrFile(c *cli.Context, flag string) ([]byte, error) {
+	text, file := c.String(flag), c.String(flag+"-file")
 	switch {
 	case text != "" && file != "":
-		return nil, errors.New("--objstore.config and --objstore.config-file: want one of them")
+		return nil, fmt.Errorf("--%s and --%s-file: want one of them", flag, flag)
 	case file != "":
 		b, err := os.ReadFile(file)
 		if err != nil {
-			return nil, fmt.Errorf("--objstore.config-file: %w", err)
+			return nil, fmt.Errorf("--%s-file: %w", flag, err)
 		}
 		return b, nil
 	default:

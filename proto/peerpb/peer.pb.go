@@ -229,7 +229,9 @@ type Share struct {
 	Series    uint32 `protobuf:"varint,10,opt,name=series,proto3" json:"series,omitempty"`
 	Samples   uint32 `protobuf:"varint,11,opt,name=samples,proto3" json:"samples,omitempty"`
 	// Canonical series frames, one after the other (ingest/wire/frame.go draws them).
-	Frames        []byte `protobuf:"bytes,15,opt,name=frames,proto3" json:"frames,omitempty"`
+	Frames []byte `protobuf:"bytes,15,opt,name=frames,proto3" json:"frames,omitempty"`
+	// The trace that the share is part of, as W3C's trace context writes it; "": none.
+	Traceparent   string `protobuf:"bytes,100,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -346,6 +348,13 @@ func (x *Share) GetFrames() []byte {
 		return x.Frames
 	}
 	return nil
+}
+
+func (x *Share) GetTraceparent() string {
+	if x != nil {
+		return x.Traceparent
+	}
+	return ""
 }
 
 // ShareResult answers one share.
@@ -1158,7 +1167,7 @@ var File_peerpb_peer_proto protoreflect.FileDescriptor
 
 const file_peerpb_peer_proto_rawDesc = "" +
 	"\n" +
-	"\x11peerpb/peer.proto\x12\x0emuster.peer.v1\"\xa4\x02\n" +
+	"\x11peerpb/peer.proto\x12\x0emuster.peer.v1\"\xc6\x02\n" +
 	"\x05Share\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x16\n" +
 	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12 \n" +
@@ -1173,7 +1182,8 @@ const file_peerpb_peer_proto_rawDesc = "" +
 	"\x06series\x18\n" +
 	" \x01(\rR\x06series\x12\x18\n" +
 	"\asamples\x18\v \x01(\rR\asamples\x12\x16\n" +
-	"\x06frames\x18\x0f \x01(\fR\x06frames\"\xfd\x01\n" +
+	"\x06frames\x18\x0f \x01(\fR\x06frames\x12 \n" +
+	"\vtraceparent\x18d \x01(\tR\vtraceparent\"\xfd\x01\n" +
 	"\vShareResult\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12.\n" +
 	"\x06status\x18\x02 \x01(\x0e2\x16.muster.peer.v1.StatusR\x06status\x12\x1a\n" +
