@@ -16,7 +16,9 @@ import (
 
 // export is one OTLP request: a write like any other, but for its body and its
 // answer. The answer is written to it as to anybody, and goes on in the form
-// that OTLP has for it.
+// that OTLP has for it. Its senders do not tell when they send something again,
+// so each request is taken for a repeat: samples in order cost nothing by that,
+// and the others are read back before they are stored a second time.
 type export struct {
 	to       http.ResponseWriter
 	warnings *prometheus.CounterVec
@@ -132,7 +134,7 @@ func (e *export) end() {
 		h.Del("X-Content-Type-Options")
 	}
 	e.to.WriteHeader(e.status)
-	_, _ = e.to.Write(body) //nolint:gosec // protobuf, JSON, or text that is not sniffed
+	_, _ = e.to.Write(body) // a sender that is gone needs no answer
 }
 
 // again says whether a request so answered may be sent again.

@@ -201,6 +201,22 @@ func TestOTLPSendersAreAskedToSendAgain(t *testing.T) {
 	}
 }
 
+// A sender of OTLP does not say that it sends something again: what it sent
+// before is read back, and not kept twice.
+func TestOTLPIsTakenForARepeat(t *testing.T) {
+	n := single(t, nil, nil)
+	for range 3 {
+		if w := n.export(inOTLP(t, gauges(now(), "a"))); w.Code != 200 {
+			t.Fatalf("%d %v", w.Code, tell(t, w))
+		}
+	}
+	n.storage.set(func(s *promStorage) {
+		if s.shares != 3 || s.repeats != 3 {
+			t.Errorf("%d of %d shares are repeats", s.repeats, s.shares)
+		}
+	})
+}
+
 func TestOTLPWarningsAreCounted(t *testing.T) {
 	n := single(t, nil, nil)
 	reg := prometheus.NewRegistry()

@@ -68,7 +68,7 @@ func (i *Ingester) receive(w http.ResponseWriter, r *http.Request, tenant string
 	a.series, a.samples = len(b.wire.Series), b.wire.Samples+b.wire.Refused.Total()
 	a.exemplars, a.metadata = b.wire.Exemplars, b.wire.Metadata
 	repeat, _ := strconv.Atoi(r.Header.Get("Retry-Attempt"))
-	out := &write{ingester: i, tenant: tenant, batch: b.wire, frames: b.frames, repeat: repeat > 0}
+	out := &write{ingester: i, tenant: tenant, batch: b.wire, frames: b.frames, repeat: repeat > 0 || m.export != nil}
 	out.run(r.Context(), v, t)
 	i.metrics.verdicts(out)
 	m.form.written(w.Header(), out.tally.sum().stored)

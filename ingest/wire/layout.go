@@ -59,7 +59,10 @@ func (l *Layout) collect(ls labels.Labels) {
 // Text does.
 func Show(pairs ...string) string {
 	var t text
-	for i := 0; i+1 < len(pairs) && t.label(bytesOf(pairs[i]), bytesOf(pairs[i+1])); i += 2 { //nolint:revive // the condition does it
+	for ; len(pairs) > 1; pairs = pairs[2:] {
+		if !t.label(bytesOf(pairs[0]), bytesOf(pairs[1])) {
+			break
+		}
 	}
 	return t.String()
 }
