@@ -73,6 +73,11 @@ ifeq ($(ONLY),)
 	$(GO) test -run '^$$' -bench 'ApplyPutTenant|PutRing|Snapshot|Footprint' -benchmem ./cluster | grep -E '^(cpu|Benchmark)'
 endif
 
+.PHONY: compliance
+compliance: build ## Prometheus' compliance suite for receivers of remote write, against three nodes; every status code is checked
+	$(GO) build -o $(BUILD)/compliance ./scripts/compliance
+	$(BUILD)/compliance --muster $(BUILD)/muster $(COMPLIANCE)
+
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME each (default 30s)
 	@scripts/fuzz.sh $(or $(FUZZTIME),30s)
