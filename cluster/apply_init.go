@@ -40,6 +40,7 @@ func (e *edit) initCluster(c *clusterpb.InitCluster) (uint64, *clusterpb.Refusal
 	e.next.cluster = &clusterpb.Cluster{
 		Name: c.GetName(), Id: c.GetId(), Incarnation: 1, CaCertificates: bytes.Clone(c.GetCaCertificates()),
 		NextStore: 1, CreatedMs: e.now, WidestWindowMs: configOf(nil, settings.GetTenantDefaults()).window(),
+		Version: c.GetClusterVersion(),
 	}
 	count(e, kindCluster, e.next.cluster)
 	e.next.settings = settings

@@ -126,6 +126,7 @@ func (n *Node) prepareInit(r InitRequest) (*pki.CA, *InitResult, *clusterpb.Comm
 		Name: r.Name, Id: id, CaCertificates: ca.Bundle().PEM(),
 		Member: n.asMember(key.Hash()), StoreId: n.cfg.StoreID[:],
 		Settings: r.Settings, ReplicationFactor: r.ReplicationFactor, Slots: r.Slots,
+		ClusterVersion: n.fsm.speaks.newest,
 	}
 	if init.Tokens, err = result.addTokens(ca, r, now); err != nil {
 		return nil, nil, nil, err

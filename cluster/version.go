@@ -18,7 +18,7 @@ import (
 // one hash.
 const (
 	oldestVersion = 1
-	newestVersion = 1
+	newestVersion = 2
 )
 
 // ErrVersion means that a log, a snapshot or a node is of a cluster version
@@ -27,6 +27,12 @@ var ErrVersion = errors.New("cluster version not spoken here")
 
 // Feature is what a cluster can do from a cluster version on: its number.
 type Feature uint32
+
+// The features, by the cluster version that brings them.
+const (
+	// AllSamples are frames between members of other kinds of sample than floats.
+	AllSamples Feature = 2
+)
 
 // Version is the cluster version; it never falls.
 func (s *State) Version() uint32 { return max(s.cluster.GetVersion(), 1) }
@@ -66,6 +72,9 @@ func (v versions) check(st *State) error {
 func (v versions) understands(cmd *clusterpb.Command) error {
 	if to := cmd.GetRaiseVersion().GetVersion(); to > v.newest {
 		return fmt.Errorf("the cluster is raised to cluster version %d, this software speaks %s: %w", to, v, ErrVersion)
+	}
+	if to := cmd.GetInit().GetClusterVersion(); to > v.newest {
+		return fmt.Errorf("the cluster is created with cluster version %d, this software speaks %s: %w", to, v, ErrVersion)
 	}
 	if hasUnknown(cmd.ProtoReflect()) {
 		return fmt.Errorf("a change that this software does not know, it speaks cluster version %s: %w", v, ErrVersion)

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -13,17 +14,20 @@ import (
 	"github.com/muster-metrics/muster/proto/clusterpb"
 )
 
-// future is a command that only software of cluster version 2 knows.
+// nextVersion is the one that the next release brings.
+const nextVersion = newestVersion + 1
+
+// future is a command that only software of the next cluster version knows.
 func future() *clusterpb.Command {
 	cmd := &clusterpb.Command{}
 	cmd.ProtoReflect().SetUnknown(protowire.AppendVarint(protowire.AppendTag(nil, 999, protowire.VarintType), 1))
 	return cmd
 }
 
-// newer makes a node one of the next release: it speaks versions 1 and 2, and
+// newer makes a node one of the next release: it speaks one version more, and
 // takes a command that it alone knows for the creation of the tenant "future".
 func newer(n *Node) {
-	n.fsm.speaks = versions{1, 2}
+	n.fsm.speaks = versions{1, nextVersion}
 	right := n.fsm.speaks.stepper()
 	n.fsm.step = func(st *State, entry *raft.Log) (*State, Result, error) {
 		cmd, err := ParseCommand(entry.Data)
@@ -103,9 +107,13 @@ func TestANodeHaltsAtWhatItIsTooOldFor(t *testing.T) {
 	if err := f.speaks.understands(deep); !errors.Is(err, ErrVersion) {
 		t.Errorf("an unknown field: %v", err)
 	}
-	raise := &clusterpb.Command{Change: &clusterpb.Command_RaiseVersion{RaiseVersion: &clusterpb.RaiseVersion{Version: newestVersion + 1}}}
+	raise := &clusterpb.Command{Change: &clusterpb.Command_RaiseVersion{RaiseVersion: &clusterpb.RaiseVersion{Version: nextVersion}}}
 	if err := f.speaks.understands(raise); !errors.Is(err, ErrVersion) {
 		t.Errorf("a newer version: %v", err)
+	}
+	born := &clusterpb.Command{Change: &clusterpb.Command_Init{Init: &clusterpb.InitCluster{ClusterVersion: nextVersion}}}
+	if err := f.speaks.understands(born); !errors.Is(err, ErrVersion) {
+		t.Errorf("a cluster that begins with a newer version: %v", err)
 	}
 }
 
@@ -148,20 +156,20 @@ func TestTheClusterVersionRisesWhenAllSpeakTheNewer(t *testing.T) {
 	b.voters(3)
 	leader := b.leader()
 	b.eventually("the leader has heard what all speak", func() string {
-		if leader.node.common(time.Now()) == 1 {
+		if leader.node.common(time.Now()) == newestVersion {
 			return ""
 		}
 		return "not yet"
 	})
-	if v := leader.node.State().Version(); v != 1 {
-		t.Fatalf("cluster version %d with a node that speaks 1", v)
+	if v := leader.node.State().Version(); v != newestVersion { // which it was created with
+		t.Fatalf("cluster version %d with a node that speaks %d", v, newestVersion)
 	}
 	upgraded[0] = true
 	b.nodes[0].restart()
 	b.eventually("the version rises", func() string {
 		for _, n := range b.nodes {
-			if !n.node.State().Supports(Feature(2)) {
-				return n.name + " speaks 1"
+			if !n.node.State().Supports(Feature(nextVersion)) {
+				return n.name + " does not speak it"
 			}
 		}
 		return ""
@@ -179,7 +187,7 @@ func TestTheClusterVersionRisesWhenAllSpeakTheNewer(t *testing.T) {
 	leader.propose(make)
 	old := b.add("n4")
 	err := old.node.Join(old.ctx(), JoinRequest{Token: token, Address: leader.address})
-	if err == nil || !strings.Contains(err.Error(), "speaks cluster version 1, this cluster speaks 2") {
+	if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("speaks cluster version %s, this cluster speaks %d", versions{oldestVersion, newestVersion}, nextVersion)) {
 		t.Errorf("an old node joins: %v", err)
 	}
 	if leader.node.State().Member("n4") != nil {

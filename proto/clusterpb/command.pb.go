@@ -735,8 +735,11 @@ type InitCluster struct {
 	ReplicationFactor uint32                 `protobuf:"varint,7,opt,name=replication_factor,json=replicationFactor,proto3" json:"replication_factor,omitempty"`
 	Slots             uint32                 `protobuf:"varint,8,opt,name=slots,proto3" json:"slots,omitempty"`
 	Tokens            []*Token               `protobuf:"bytes,9,rep,name=tokens,proto3" json:"tokens,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// The cluster version that it begins with: the newest that its first member
+	// speaks. 0 is 1.
+	ClusterVersion uint32 `protobuf:"varint,80,opt,name=cluster_version,json=clusterVersion,proto3" json:"cluster_version,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *InitCluster) Reset() {
@@ -830,6 +833,13 @@ func (x *InitCluster) GetTokens() []*Token {
 		return x.Tokens
 	}
 	return nil
+}
+
+func (x *InitCluster) GetClusterVersion() uint32 {
+	if x != nil {
+		return x.ClusterVersion
+	}
+	return 0
 }
 
 // AddMember makes a node a joining member. The same (name, key, store) may
@@ -3328,7 +3338,7 @@ const file_clusterpb_command_proto_rawDesc = "" +
 	"moveTenant\x12:\n" +
 	"\tput_rings\x18B \x01(\v2\x1b.muster.cluster.v1.PutRingsH\x00R\bputRingsB\b\n" +
 	"\x06changeB\x13\n" +
-	"\x11_expected_version\"\xd8\x02\n" +
+	"\x11_expected_version\"\x81\x03\n" +
 	"\vInitCluster\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12'\n" +
@@ -3338,7 +3348,8 @@ const file_clusterpb_command_proto_rawDesc = "" +
 	"\bsettings\x18\x06 \x01(\v2\x1b.muster.cluster.v1.SettingsR\bsettings\x12-\n" +
 	"\x12replication_factor\x18\a \x01(\rR\x11replicationFactor\x12\x14\n" +
 	"\x05slots\x18\b \x01(\rR\x05slots\x120\n" +
-	"\x06tokens\x18\t \x03(\v2\x18.muster.cluster.v1.TokenR\x06tokens\"\xbe\x01\n" +
+	"\x06tokens\x18\t \x03(\v2\x18.muster.cluster.v1.TokenR\x06tokens\x12'\n" +
+	"\x0fcluster_version\x18P \x01(\rR\x0eclusterVersion\"\xbe\x01\n" +
 	"\tAddMember\x121\n" +
 	"\x06member\x18\x01 \x01(\v2\x19.muster.cluster.v1.MemberR\x06member\x12\x19\n" +
 	"\bstore_id\x18\x02 \x01(\fR\astoreId\x12\x18\n" +
