@@ -18,8 +18,8 @@ type Batch struct {
 	// Frames are the frames of all series, without a gap.
 	Frames []byte
 	Series []Series
-	// Samples is their number.
-	Samples int
+	// Samples is their number, Histograms how many of them are native histograms.
+	Samples, Histograms int
 	// Refused is what can never be stored.
 	Refused Refusals
 	// Metadata and Exemplars were seen and left out.
@@ -28,6 +28,10 @@ type Batch struct {
 	received int // samples of the request, the refused ones included
 	labels   []label
 	points   []point
+	natives  []native
+	entries  []byte // of natives
+	fault    error  // of the first of them that is bad
+	decoding decoding
 	symbols  symbols
 }
 
@@ -36,18 +40,37 @@ func (b *Batch) Reset() {
 	if cap(b.labels) > keptLabels || cap(b.points) > FrameSamples {
 		b.labels, b.points = nil, nil
 	}
+	if cap(b.natives) > FrameSamples || cap(b.entries) > keptEntries {
+		b.natives, b.entries = nil, nil
+	}
 	clear(b.labels[:cap(b.labels)]) // they alias a body that is not ours any more
 	*b = Batch{
 		Frames: b.Frames[:0], Series: b.Series[:0],
-		labels: b.labels[:0], points: b.points[:0], symbols: symbols{at: b.symbols.kept()},
+		labels: b.labels[:0], points: b.points[:0], natives: b.natives[:0], entries: b.entries[:0],
+		decoding: b.decoding.kept(), symbols: symbols{at: b.symbols.kept()},
 	}
 }
+
+// clearSeries makes room for what the slow path collects of the next series.
+func (b *Batch) clearSeries() {
+	b.labels, b.points, b.natives, b.entries = b.labels[:0], b.points[:0], b.natives[:0], b.entries[:0]
+	b.fault = nil
+}
+
+// collected is how many samples have been collected of the series.
+func (b *Batch) collected() int { return len(b.points) + len(b.natives) }
+
+// keptEntries is how many bytes for entries of an untidy series a batch keeps.
+const keptEntries = 64 << 10
 
 // keptLabels is how much room for the labels of an untidy series a batch keeps.
 const keptLabels = 256
 
 // Of is the frame of a series.
 func (b *Batch) Of(s Series) []byte { return b.Frames[s.Start:s.End] }
+
+// Kind is what the samples of a series are.
+func (b *Batch) Kind(s Series) Kind { return Kind(b.Frames[s.Start]) }
 
 // Text shows a series to a person.
 func (b *Batch) Text(s Series) string {

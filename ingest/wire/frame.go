@@ -16,7 +16,7 @@ import (
 //	│ 1    │ 8            │ labels 4  │ samples 4   │          │ 16 each         │
 //	└──────┴──────────────┴───────────┴─────────────┴──────────┴─────────────────┘
 //
-//	kind     1: float samples; other numbers are for what comes later
+//	kind     1: float samples, 2: native histograms
 //	hash     xxhash64 of the labels
 //	labels   for each label, names strictly ascending: name, value; each with
 //	         its length before it, 1 byte, or 255 and then 3 bytes.
@@ -25,10 +25,22 @@ import (
 //
 // Lengths stand in fixed places because they are known only once the labels
 // have been laid out behind them.
+//
+// In a frame of any kind but 1 the samples differ in length, and are entries:
+//
+//	┌───────────────────┬────────┬─────────┬────────┬─────────┐
+//	│ bytes of what     │ length │ entry … │ length │ entry … │
+//	│ follows 4         │ varint │         │ varint │         │ …
+//	└───────────────────┴────────┴─────────┴────────┴─────────┘
+//
+// native.go draws the entry of kind 2.
+//
+// A member whose release is older than a kind must never get a frame of it:
+// Limits.FloatsOnly is what keeps them out of a batch.
 const (
-	kindFloats  = 1
-	headerBytes = 17
-	sampleBytes = 16
+	headerBytes  = 17
+	sampleBytes  = 16
+	entriesBytes = 4 // before the entries
 
 	// FrameSamples is the most samples in a frame; a series with more takes
 	// several, so that no frame outgrows a message between nodes.
@@ -37,6 +49,21 @@ const (
 	// the tenant's limits say, for the same reason.
 	MaxLabelBytes = 1 << 20
 )
+
+// Kind is what the samples of a frame are.
+type Kind uint8
+
+// The kinds. Their numbers travel between nodes.
+const (
+	Floats     Kind = 1
+	Histograms Kind = 2
+
+	newestKind = Histograms
+)
+
+// partBytes is where the entries of a series go on in another frame, so that none
+// outgrows a message between nodes.
+const partBytes = 1 << 20
 
 // ErrFrame means that bytes are not frames.
 var ErrFrame = errors.New("malformed frame")
@@ -48,10 +75,13 @@ type Reader struct {
 	at     int // where the next frame begins
 	start  int // where the present one does
 
+	kind    Kind
 	hash    uint64
 	labels  []byte
-	samples []byte
-	next    int // where the next sample begins in samples
+	count   int    // of samples, of whatever kind
+	samples []byte // float samples
+	entries []byte // of other kinds
+	next    int    // where the next sample begins in samples, or in entries
 	err     error
 }
 
@@ -77,27 +107,69 @@ func (r *Reader) Next() bool {
 	if len(f) < headerBytes {
 		return r.fail("header cut at byte %d", r.at)
 	}
-	if f[0] != kindFloats {
-		return r.fail("kind %d at byte %d", f[0], r.at)
-	}
 	labels := int(binary.LittleEndian.Uint32(f[9:13]))
 	samples := int(binary.LittleEndian.Uint32(f[13:17]))
-	if labels > MaxLabelBytes || samples > FrameSamples || labels+samples*sampleBytes > len(f)-headerBytes {
+	if labels > MaxLabelBytes || samples > FrameSamples || labels > len(f)-headerBytes {
 		return r.fail("%d bytes of labels and %d samples at byte %d", labels, samples, r.at)
+	}
+	r.kind = Kind(f[0])
+	begin := headerBytes + labels
+	end := begin + samples*sampleBytes
+	if r.kind != Floats {
+		end = begin + entriesEnd(f[begin:], samples)
+		if end == begin || r.kind == 0 || r.kind > newestKind {
+			return r.fail("kind %d with %d entries at byte %d", f[0], samples, r.at)
+		}
+	} else if end > len(f) {
+		return r.fail("%d samples, cut, at byte %d", samples, r.at)
 	}
 	r.start = r.at
 	r.hash = binary.LittleEndian.Uint64(f[1:9])
-	r.labels = f[headerBytes : headerBytes+labels : headerBytes+labels]
-	end := headerBytes + labels + samples*sampleBytes
-	r.samples = f[headerBytes+labels : end : end]
-	r.next = 0
+	r.labels = f[headerBytes:begin:begin]
+	r.count, r.next = samples, 0
+	if r.samples, r.entries = f[begin:end:end], nil; r.kind != Floats {
+		r.samples, r.entries = nil, f[begin+entriesBytes:end:end]
+	}
 	r.at += end
 	return true
 }
 
+// entriesEnd is where n entries that f begins with end; 0: they do not.
+func entriesEnd(f []byte, n int) int {
+	if len(f) < entriesBytes {
+		return 0
+	}
+	size := int(binary.LittleEndian.Uint32(f))
+	f = f[entriesBytes:]
+	if size > len(f) {
+		return 0
+	}
+	for f = f[:size]; len(f) > 0; n-- {
+		_, rest, ok := cutEntry(f)
+		if !ok || n == 0 {
+			return 0
+		}
+		f = rest
+	}
+	if n != 0 {
+		return 0
+	}
+	return entriesBytes + size
+}
+
+// cutEntry takes an entry off the front; false: there is none, or it is cut.
+func cutEntry(f []byte) (entry, rest []byte, ok bool) {
+	n, k := binary.Uvarint(f)
+	if k <= 0 || n > uint64(len(f)-k) {
+		return nil, nil, false
+	}
+	end := k + int(n)
+	return f[k:end:end], f[end:], true
+}
+
 func (r *Reader) fail(format string, args ...any) bool {
 	r.err = fmt.Errorf("%w: "+format, append([]any{ErrFrame}, args...)...)
-	r.labels, r.samples = nil, nil
+	r.labels, r.samples, r.entries, r.count = nil, nil, nil, 0
 	return false
 }
 
@@ -113,10 +185,22 @@ func (r *Reader) Labels() []byte { return r.labels }
 // Hash is the xxhash64 of Labels, as the frame says.
 func (r *Reader) Hash() uint64 { return r.hash }
 
-// Samples is the number of samples of the present frame.
-func (r *Reader) Samples() int { return len(r.samples) / sampleBytes }
+// Kind is what the samples of the present frame are.
+func (r *Reader) Kind() Kind { return r.kind }
 
-// Sample is the next sample of the frame; false: there is none.
+// Samples is the number of samples of the present frame, of whatever kind.
+func (r *Reader) Samples() int { return r.count }
+
+// entry is the next entry of a frame that is not of floats; false: there is none.
+func (r *Reader) entry() ([]byte, bool) {
+	e, rest, ok := cutEntry(r.entries[r.next:])
+	if ok {
+		r.next = len(r.entries) - len(rest)
+	}
+	return e, ok
+}
+
+// Sample is the next float sample of the frame; false: there is none.
 func (r *Reader) Sample() (t int64, v float64, ok bool) {
 	s := r.samples
 	i := r.next
@@ -128,9 +212,9 @@ func (r *Reader) Sample() (t int64, v float64, ok bool) {
 	return int64(binary.LittleEndian.Uint64(s)), math.Float64frombits(binary.LittleEndian.Uint64(s[8:])), true
 }
 
-func putHeader(frame []byte, hash uint64, labels, samples int) {
+func putHeader(frame []byte, kind Kind, hash uint64, labels, samples int) {
 	_ = frame[headerBytes-1]
-	frame[0] = kindFloats
+	frame[0] = byte(kind)
 	binary.LittleEndian.PutUint64(frame[1:], hash)
 	binary.LittleEndian.PutUint32(frame[9:], uint32(labels))
 	binary.LittleEndian.PutUint32(frame[13:], uint32(samples))

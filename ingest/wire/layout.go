@@ -4,6 +4,7 @@ import (
 	"math"
 	"unsafe"
 
+	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 )
 
@@ -28,9 +29,28 @@ func (l *Layout) Float(ls labels.Labels, t int64, v float64) error {
 	}
 	b := l.w.b
 	l.collect(ls)
-	b.points = append(b.points[:0], point{t, math.Float64bits(v)})
+	b.points = append(b.points, point{t, math.Float64bits(v)})
 	b.received++
-	l.w.judge(0)
+	l.w.judge()
+	return l.w.end()
+}
+
+// Histogram takes one native histogram of a series, reduced where it is too fine;
+// exactly one of h and fh is not nil. Layout keeps neither, and may change them.
+func (l *Layout) Histogram(ls labels.Labels, t int64, h *histogram.Histogram, fh *histogram.FloatHistogram) error {
+	if err := l.w.begin(); err != nil {
+		return err
+	}
+	b := l.w.b
+	l.collect(ls)
+	b.received++
+	n := native{t: t}
+	if b.fault = sound(h, fh); b.fault == nil {
+		b.entries = appendHistogram(b.entries, t, h, fh)
+	}
+	n.to, n.bad = len(b.entries), b.fault != nil
+	b.natives = append(b.natives, n)
+	l.w.judge()
 	return l.w.end()
 }
 
@@ -46,7 +66,7 @@ func (l *Layout) Refuse(reason Reason, n int, show func() string) error {
 // also where they are refused: a few bytes of a body can stand for many labels.
 func (l *Layout) collect(ls labels.Labels) {
 	b := l.w.b
-	b.labels = b.labels[:0]
+	b.clearSeries()
 	ls.Range(func(p labels.Label) {
 		l.w.work += len(p.Name) + len(p.Value)
 		if len(b.labels) <= maxLabels {

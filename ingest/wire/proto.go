@@ -3,6 +3,7 @@ package wire
 import (
 	"errors"
 	"fmt"
+	"math"
 )
 
 // ErrFraming means that a body is not the protobuf message it should be.
@@ -69,6 +70,36 @@ func (f *fields) sub() fields { return fields{b: f.bytes, end: f.end - len(f.b)}
 // is says whether the field has the wire type it should have.
 func (f *fields) is(wire int) bool {
 	return f.wire == wire || f.fail("field has another type")
+}
+
+// double and zigzag32 are what the number of the field means for those types.
+func (f *fields) double() float64 { return math.Float64frombits(f.value) }
+func (f *fields) zigzag32() int32 { return int32(uint32(f.value)>>1) ^ -int32(f.value&1) }
+
+// numbers calls take for each number of a repeated field, which has one, or,
+// packed, many.
+func (f *fields) numbers(wire int, take func(uint64)) bool {
+	if f.wire == wire {
+		take(f.value)
+		return true
+	}
+	if !f.is(wireBytes) {
+		return false
+	}
+	in := f.sub()
+	for len(in.b) > 0 {
+		if wire == wireVarint {
+			in.value, _ = in.varint()
+		} else {
+			in.fixed64()
+		}
+		if in.err != nil {
+			f.err = malformed(f.end-len(f.b), "a packed field is cut")
+			return false
+		}
+		take(in.value)
+	}
+	return true
 }
 
 func (f *fields) varint() (uint64, bool) {

@@ -19,6 +19,7 @@ const (
 	NotCumulative
 	ScaleTooCoarse
 	AttributeName
+	BadHistogram
 
 	reasons
 )
@@ -47,13 +48,15 @@ func (r Reason) String() string {
 	case TooNew:
 		return "further ahead than future_window"
 	case NativeHistogram:
-		return "native histograms are not taken"
+		return "native histograms are not taken while a node of an older release is a member"
 	case NotCumulative:
 		return "temporality is not cumulative"
 	case ScaleTooCoarse:
 		return "exponential histogram has a scale below -4"
 	case AttributeName:
 		return "attribute name has no letter or digit"
+	case BadHistogram:
+		return "histogram is not valid"
 	default:
 		return "unknown reason"
 	}

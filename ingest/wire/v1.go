@@ -20,6 +20,9 @@ type Limits struct {
 	More func(bytes int) (int, error)
 	// Names bounds the labels of a series, NameLength and ValueLength the bytes of each.
 	Names, NameLength, ValueLength int
+	// FloatsOnly refuses every kind of sample but floats: some member does not
+	// understand the others yet.
+	FloatsOnly bool
 	// MinTime and MaxTime are the oldest and the newest time that is taken, Unix
 	// milliseconds.
 	MinTime, MaxTime int64
@@ -285,11 +288,11 @@ func (w *walker) finish(start, labels int, n taken) {
 	b.Refused.add(TooOld, n.old, show)
 	b.Refused.add(TooNew, n.young, show)
 	b.received += n.received
-	w.close(start, labels, n.received-n.old-n.young)
+	w.close(Floats, start, labels, n.received-n.old-n.young)
 }
 
 // close ends the frame that begins at start; one without samples is dropped.
-func (w *walker) close(start, labels, samples int) {
+func (w *walker) close(kind Kind, start, labels, samples int) {
 	b := w.b
 	if samples == 0 {
 		b.Frames = b.Frames[:start]
@@ -297,7 +300,7 @@ func (w *walker) close(start, labels, samples int) {
 	}
 	frame := b.Frames[start:]
 	hash := xxhash.Sum64(frame[headerBytes : headerBytes+labels])
-	putHeader(frame, hash, labels, samples)
+	putHeader(frame, kind, hash, labels, samples)
 	b.Series = append(b.Series, Series{
 		Hash: hash, Start: uint32(start), End: uint32(len(b.Frames)),
 		First: uint32(b.Samples), Samples: uint32(samples),

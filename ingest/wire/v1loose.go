@@ -12,8 +12,7 @@ import (
 // refused with a reason. An error means that the body is no message at all.
 func (w *walker) loose(ts fields) error {
 	b := w.b
-	b.labels, b.points = b.labels[:0], b.points[:0]
-	histograms := 0
+	b.clearSeries()
 	f := ts
 	for f.next() {
 		if f.number > 4 {
@@ -31,7 +30,7 @@ func (w *walker) loose(ts fields) error {
 		case 3:
 			b.Exemplars++
 		case 4:
-			histograms++
+			err = w.looseHistogram(f.sub())
 		}
 		if err != nil {
 			return err
@@ -40,8 +39,8 @@ func (w *walker) loose(ts fields) error {
 	if f.err != nil {
 		return f.err
 	}
-	b.received += len(b.points) + histograms
-	w.judge(histograms)
+	b.received += b.collected()
+	w.judge()
 	return nil
 }
 
@@ -94,7 +93,12 @@ func (w *walker) loosePoint(f fields) error {
 		return f.err
 	}
 	w.b.points = append(w.b.points, p)
-	if len(w.b.points)*sampleBytes > w.lim.Bytes {
+	return w.bounded()
+}
+
+// bounded refuses a series whose samples take more than the whole request may.
+func (w *walker) bounded() error {
+	if b := w.b; len(b.points)*sampleBytes+len(b.natives)*nativeBytes+len(b.entries) > w.lim.Bytes {
 		return &TooLarge{"bytes of series in a request", w.lim.Bytes}
 	}
 	return nil
@@ -102,13 +106,12 @@ func (w *walker) loosePoint(f fields) error {
 
 // judge refuses the collected series, or what of it cannot be stored, and lays
 // out the rest.
-func (w *walker) judge(histograms int) {
+func (w *walker) judge() {
 	b := w.b
 	if reason, ok := w.tidy(); !ok {
-		b.Refused.add(reason, len(b.points)+histograms, w.show)
+		b.Refused.add(reason, b.collected(), w.show)
 		return
 	}
-	b.Refused.add(NativeHistogram, histograms, w.show)
 	kept := b.points[:0]
 	old, young := 0, 0
 	for _, p := range b.points {
@@ -126,6 +129,7 @@ func (w *walker) judge(histograms int) {
 	for part := range slices.Chunk(kept, FrameSamples) {
 		w.lay(part)
 	}
+	w.judgeHistograms()
 }
 
 // show writes the collected labels for a person.
@@ -186,13 +190,19 @@ func laidOut(s []byte) int {
 // lay writes a frame of the collected labels and some samples.
 func (w *walker) lay(points []point) {
 	b := w.b
-	start := b.begin(len(points) * sampleBytes)
-	for _, l := range b.labels {
-		b.Frames = appendString(appendString(b.Frames, l.name), l.value)
-	}
-	labels := len(b.Frames) - start - headerBytes
+	start, labels := w.layLabels(len(points) * sampleBytes)
 	for _, p := range points {
 		b.Frames = appendSample(b.Frames, p.t, p.bits)
 	}
-	w.close(start, labels, len(points))
+	w.close(Floats, start, labels, len(points))
+}
+
+// layLabels begins a frame with the collected labels, and room for n bytes more.
+func (w *walker) layLabels(n int) (start, labels int) {
+	b := w.b
+	start = b.begin(n)
+	for _, l := range b.labels {
+		b.Frames = appendString(appendString(b.Frames, l.name), l.value)
+	}
+	return start, len(b.Frames) - start - headerBytes
 }

@@ -4,8 +4,7 @@ package wire
 // 1.0.
 func (w *walker) looseV2(f fields) error {
 	b := w.b
-	b.labels, b.points = b.labels[:0], b.points[:0]
-	histograms := 0
+	b.clearSeries()
 	refs := pairs{b: b}
 	for f.next() {
 		if f.number > 5 {
@@ -26,7 +25,9 @@ func (w *walker) looseV2(f fields) error {
 				return err
 			}
 		case 3:
-			histograms++
+			if err := w.looseHistogram(f.sub()); err != nil {
+				return err
+			}
 		case 4:
 			b.Exemplars++
 		case 5:
@@ -41,13 +42,13 @@ func (w *walker) looseV2(f fields) error {
 	if refs.count%2 != 0 {
 		return malformed(f.end, "%d references to symbols, want pairs,", refs.count)
 	}
-	b.received += len(b.points) + histograms
+	b.received += b.collected()
 	w.work += refs.size
 	if refs.size > MaxLabelBytes {
-		b.Refused.add(LabelsTooLong, len(b.points)+histograms, w.show)
+		b.Refused.add(LabelsTooLong, b.collected(), w.show)
 		return nil
 	}
-	w.judge(histograms)
+	w.judge()
 	return nil
 }
 
