@@ -4,12 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 
+	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/value"
 	"github.com/prometheus/prometheus/storage"
 	promtsdb "github.com/prometheus/prometheus/tsdb"
 )
+
+// staleBits are those of a float stale marker. The TSDB's commit turns it into a
+// histogram, where its series is one of these, and moves it behind the floats and
+// histograms that the appender got after it, which it then drops for their age, or
+// it drops the marker: what follows a stale marker waits for its commit.
+const staleBits = value.StaleNaN
 
 // append writes the share and says of every sample what became of it. Four
 // steps; all but the first concern only samples that the first did not take:
@@ -110,17 +117,38 @@ func (p *pass) series(share Share, id seriesID, found storage.SeriesRef) {
 	if ref == 0 {
 		ref = p.lookUp()
 	}
+	first := p.i
 	for p.i < len(p.out) {
 		t, v, ok := share.Sample()
 		if !ok {
 			break
 		}
-		ref = p.sample(ref, t, v)
+		ref = p.sample(ref, t, reading{v: v})
 		p.i++
+	}
+	if p.i == first {
+		ref = p.histograms(share, ref)
 	}
 	if ref != found && ref != 0 {
 		p.known.put(id, ref)
 	}
+}
+
+// histograms appends those of the series the share stands at.
+func (p *pass) histograms(share Share, ref storage.SeriesRef) storage.SeriesRef {
+	for p.i < len(p.out) {
+		t, h, fh, ok := share.Histogram()
+		if !ok {
+			break
+		}
+		if h == nil && fh == nil {
+			p.out[p.i] = BadHistogram
+		} else {
+			ref = p.sample(ref, t, reading{h: h, fh: fh})
+		}
+		p.i++
+	}
+	return ref
 }
 
 // lookUp asks the TSDB for a series that is not remembered; 0: it is new.
@@ -141,11 +169,11 @@ func (p *pass) lookUp() storage.SeriesRef {
 
 // sample appends one sample, or puts it aside, and gives the reference by which
 // its series is known from now on.
-func (p *pass) sample(ref storage.SeriesRef, t int64, v float64) storage.SeriesRef {
-	bits := math.Float64bits(v)
+func (p *pass) sample(ref storage.SeriesRef, t int64, v reading) storage.SeriesRef {
+	bits := v.bits()
 	held := p.scratch.seen.find(ref)
-	if held != nil && t <= held.t {
-		if t == held.t && bits == held.bits {
+	if held != nil && (t <= held.t || held.bits == staleBits) {
+		if t == held.t && bits == held.bits && bits != histogramBits {
 			p.out[p.i] = Stored // if the commit succeeds, as for all that are marked so
 			return ref
 		}
@@ -181,15 +209,15 @@ func (p *pass) sample(ref storage.SeriesRef, t int64, v float64) storage.SeriesR
 // append appends by reference, which is ErrInvalidSample where the series was
 // collected a moment ago, or, where the series is new, by labels that the TSDB
 // may keep.
-func (p *pass) append(ref storage.SeriesRef, t int64, v float64) (storage.SeriesRef, error) {
+func (p *pass) append(ref storage.SeriesRef, t int64, v reading) (storage.SeriesRef, error) {
 	if ref != 0 {
-		return p.app.Append(ref, labels.EmptyLabels(), 0, t, v, nil, nil, p.opts)
+		return p.app.Append(ref, labels.EmptyLabels(), 0, t, v.v, v.h, v.fh, p.opts)
 	}
 	ls, ok := keepLabels(p.keep())
 	if !ok {
 		return 0, promtsdb.ErrInvalidSample
 	}
-	return p.app.Append(0, ls, 0, t, v, nil, nil, p.opts)
+	return p.app.Append(0, ls, 0, t, v.v, v.h, v.fh, p.opts)
 }
 
 func (p *pass) keep() string {
@@ -199,8 +227,8 @@ func (p *pass) keep() string {
 	return p.kept
 }
 
-func (p *pass) straggler(ref storage.SeriesRef, t int64, v float64) straggler {
-	return straggler{labels: p.keep(), hash: p.hash, ref: ref, i: p.i, t: t, v: v}
+func (p *pass) straggler(ref storage.SeriesRef, t int64, v reading) straggler {
+	return straggler{labels: p.keep(), hash: p.hash, ref: ref, i: p.i, t: t, reading: v}
 }
 
 // judge gives the outcome that an append's error means by itself, and notes what
@@ -209,12 +237,19 @@ func (s *straggler) judge(err error) Outcome {
 	switch {
 	case errors.Is(err, promtsdb.ErrInvalidSample):
 		return BadLabels
+	case (s.h != nil || s.fh != nil) && invalidHistogram(err):
+		return BadHistogram
 	case errors.Is(err, storage.ErrDuplicateSampleForTimestamp):
 		s.newest = true
 	case errors.Is(err, storage.ErrTooOldSample):
 		s.tooOld = true
 	}
 	return Failed
+}
+
+func invalidHistogram(err error) bool {
+	var invalid histogram.Error
+	return errors.As(err, &invalid)
 }
 
 // refusedBy reports whether err says that the sample's time is past, so that the
@@ -229,30 +264,19 @@ func (s *straggler) append(app storage.AppenderV2, opts storage.AOptions) error 
 	if !ok {
 		return promtsdb.ErrInvalidSample
 	}
-	_, err := app.Append(0, ls, 0, s.t, s.v, nil, nil, opts)
+	_, err := app.Append(0, ls, 0, s.t, s.v, s.h, s.fh, opts)
 	return err
 }
 
-// appendSorted appends sorted samples with one appender: each series' in
-// ascending order, equal times once. Samples refused for their time are given
-// back, without an outcome.
+// appendSorted appends sorted samples: each series' in ascending order, equal
+// times once. Samples refused for their time are given back, without an outcome.
 func (e *engine) appendSorted(ctx context.Context, sorted []straggler, reject bool, out []Outcome) (refused []straggler, err error) {
-	app := e.db.AppenderV2(ctx)
-	opts := storage.AOptions{RejectOutOfOrder: reject}
 	groups := twins(sorted)
-	for _, group := range groups {
-		first := &group[0]
-		first.refused, first.newest, first.tooOld = false, false, false // a new judge
-		err := first.append(app, opts)
-		out[first.i] = Stored
-		if err != nil {
-			out[first.i] = first.judge(err)
-			first.refused = out[first.i] == Failed && first.refusedBy(err)
+	for left := groups; len(left) > 0; {
+		if left, err = e.appendRound(ctx, left, storage.AOptions{RejectOutOfOrder: reject}, out); err != nil {
+			failAll(sorted, out)
+			return nil, err
 		}
-	}
-	if err := e.commit(app); err != nil {
-		failAll(sorted, out)
-		return nil, err
 	}
 	for _, group := range groups {
 		first := group[0]
@@ -264,7 +288,7 @@ func (e *engine) appendSorted(ctx context.Context, sorted []straggler, reject bo
 			case first.refused:
 				s.newest, s.tooOld = first.newest, first.tooOld
 				refused = append(refused, s)
-			case out[first.i] == Stored && !s.sameValue(first.v):
+			case out[first.i] == Stored && !s.same(first.reading):
 				out[s.i] = Conflict
 			default:
 				out[s.i] = out[first.i]
@@ -272,6 +296,29 @@ func (e *engine) appendSorted(ctx context.Context, sorted []straggler, reject bo
 		}
 	}
 	return refused, nil
+}
+
+// appendRound appends the first sample of each group with one appender, and gives
+// back the groups that have to wait for its commit.
+func (e *engine) appendRound(ctx context.Context, groups [][]straggler, opts storage.AOptions, out []Outcome) (wait [][]straggler, err error) {
+	app := e.db.AppenderV2(ctx)
+	var before *straggler
+	for _, group := range groups {
+		first := &group[0]
+		if before != nil && before.bits() == staleBits && before.series(first) == 0 {
+			wait = append(wait, group)
+			continue
+		}
+		before = first
+		first.refused, first.newest, first.tooOld = false, false, false // a new judge
+		err := first.append(app, opts)
+		out[first.i] = Stored
+		if err != nil {
+			out[first.i] = first.judge(err)
+			first.refused = out[first.i] == Failed && first.refusedBy(err)
+		}
+	}
+	return wait, e.commit(app)
 }
 
 // twins cuts sorted samples into groups of equal series and time.
@@ -310,10 +357,6 @@ func (s *straggler) verdict() Outcome {
 		return Conflict
 	}
 	return Hole
-}
-
-func (s *straggler) sameValue(v float64) bool {
-	return math.Float64bits(s.v) == math.Float64bits(v)
 }
 
 // commit makes what app holds durable against the loss of this process, and

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
 	promtsdb "github.com/prometheus/prometheus/tsdb"
@@ -125,6 +126,10 @@ func (s *share) Sample() (int64, float64, bool) {
 	one := s.all[s.at].samples[s.given]
 	s.given++
 	return one.t, one.v, true
+}
+
+func (s *share) Histogram() (int64, *histogram.Histogram, *histogram.FloatHistogram, bool) {
+	return 0, nil, nil, false
 }
 
 func (s *share) size() (n int) {

@@ -55,11 +55,8 @@ func (r *headReader) holds(s *straggler) bool {
 			return false
 		}
 		r.it = c.Iterator(r.it)
-		if r.it.Seek(s.t) != chunkenc.ValFloat {
-			return false
-		}
-		t, v := r.it.At()
-		return t == s.t && s.sameValue(v)
+		at := r.it.Seek(s.t)
+		return at != chunkenc.ValNone && r.it.AtT() == s.t && s.same(readingAt(r.it, at))
 	}
 	return false
 }

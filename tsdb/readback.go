@@ -68,13 +68,8 @@ func (e *engine) readBackSeries(ctx context.Context, q storage.Querier, group []
 		if it != nil {
 			at = it.Seek(s.t)
 		}
-		there, same := false, false
-		if at == chunkenc.ValFloat {
-			t, v := it.At()
-			there, same = t == s.t, t == s.t && s.sameValue(v)
-		} else if at != chunkenc.ValNone {
-			there = it.AtT() == s.t // a histogram: whatever it says, it is not this
-		}
+		there := at != chunkenc.ValNone && it.AtT() == s.t
+		same := there && s.same(readingAt(it, at))
 		s.differs = there && !same
 		switch {
 		case same:

@@ -43,7 +43,7 @@ type straggler struct {
 	ref     storage.SeriesRef // of its series, if known; 0 else
 	i       int               // its place in the share, and its outcome's
 	t       int64
-	v       float64
+	reading      // what it says
 	newest  bool // refused for the value its series has at this, its newest, time
 	tooOld  bool // refused for its age, the window being open
 	differs bool // read back: another value is there

@@ -1,5 +1,7 @@
 package tsdb
 
+import "github.com/prometheus/prometheus/model/histogram"
+
 // A Share is the part of a write that one store gets: series in any order, and
 // the samples of each. The reader of a share owns nothing of it.
 type Share interface {
@@ -13,9 +15,14 @@ type Share interface {
 	Labels() []byte
 	// Hash is the xxhash64 of Labels.
 	Hash() uint64
-	// Sample gives the series' next sample: milliseconds since the epoch, and a
-	// value whose bits are kept as they are.
+	// Sample gives the series' next float sample: milliseconds since the epoch, and
+	// a value whose bits are kept as they are.
 	Sample() (t int64, v float64, ok bool)
+	// Histogram gives the series' next native histogram; ok false: there is none.
+	// A series has either these or float samples. Exactly one of h and fh is not
+	// nil, and the TSDB's from then on; both are nil where what came is no
+	// histogram, which is BadHistogram.
+	Histogram() (t int64, h *histogram.Histogram, fh *histogram.FloatHistogram, ok bool)
 }
 
 // An Outcome says what became of one sample. The numbers are those on the wire.
