@@ -39,7 +39,7 @@ type account struct {
 
 func (i *Ingester) receive(w http.ResponseWriter, r *http.Request, tenant string, headers func(http.Header) (message, error), a *account) int {
 	m, notTaken := headers(r.Header)
-	m.form.written(w.Header(), 0)
+	m.form.written(w.Header(), 0, 0)
 	v, t, err := i.tenant(r.Context(), tenant)
 	if err != nil {
 		return fail(w, err)
@@ -71,7 +71,8 @@ func (i *Ingester) receive(w http.ResponseWriter, r *http.Request, tenant string
 	out := &write{ingester: i, tenant: tenant, batch: b.wire, frames: b.frames, repeat: repeat > 0 || m.export != nil}
 	out.run(r.Context(), v, t)
 	i.metrics.verdicts(out)
-	m.form.written(w.Header(), out.tally.sum().stored)
+	sum := out.tally.sum()
+	m.form.written(w.Header(), sum.stored-sum.histograms, sum.histograms)
 	status, text := answerOf(out)
 	i.complaints.verdicts(out, status, text)
 	a.judged = true
@@ -283,6 +284,7 @@ func (i *Ingester) limits(v *View, t Tenant) wire.Limits {
 		Names:       int(t.Limits.LabelNames),
 		NameLength:  int(t.Limits.LabelNameLength),
 		ValueLength: int(t.Limits.LabelValueLength),
+		FloatsOnly:  v.FloatsOnly,
 		MinTime:     now.Add(-max(t.OutOfOrderWindow, MinWindow)).UnixMilli(),
 		MaxTime:     now.Add(t.FutureWindow).UnixMilli(),
 	}

@@ -60,6 +60,9 @@ func TestAnswersFollowTheContract(t *testing.T) {
 	histogram := &prompb.WriteRequest{Timeseries: []prompb.TimeSeries{{
 		Labels: []prompb.Label{{Name: "__name__", Value: "up"}}, Histograms: []prompb.Histogram{{Timestamp: now()}},
 	}}}
+	badHistogram := &prompb.WriteRequest{Timeseries: []prompb.TimeSeries{{
+		Labels: []prompb.Label{{Name: "__name__", Value: "up"}}, Histograms: []prompb.Histogram{{Timestamp: now(), Schema: 99}, {Timestamp: now()}},
+	}}}
 	cases := []struct {
 		name   string
 		body   []byte
@@ -100,7 +103,8 @@ func TestAnswersFollowTheContract(t *testing.T) {
 		{name: "not protobuf", body: snappy.Encode(nil, []byte("hello")), status: 400, text: "malformed body"},
 		{name: "too old", body: encode(t, samplesOf(1, now()-2*time.Hour.Milliseconds(), 1)), status: 400, text: "older than out_of_order_window: 1, {__name__=\"requests_total\""},
 		{name: "too new", body: encode(t, samplesOf(1, now()+time.Hour.Milliseconds(), 1)), status: 400, text: "further ahead than future_window: 1, "},
-		{name: "histogram", body: encode(t, histogram), status: 400, text: "native histograms are not taken: 1, {__name__=\"up\"}"},
+		{name: "histogram", body: encode(t, histogram), status: 204},
+		{name: "bad histogram", body: encode(t, badHistogram), status: 400, text: "1 of 2 samples refused for good, 1 stored\nhistogram is not valid: 1, {__name__=\"up\"}: histogram has an invalid schema"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

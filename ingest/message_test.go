@@ -29,8 +29,8 @@ func inV2(t testing.TB, req *prompb.WriteRequest) []byte {
 		for _, s := range ts.Samples {
 			v2.Samples = append(v2.Samples, writev2.Sample{Value: s.Value, Timestamp: s.Timestamp, StartTimestamp: s.Timestamp - 1000})
 		}
-		for range ts.Histograms {
-			v2.Histograms = append(v2.Histograms, writev2.Histogram{})
+		for _, h := range ts.Histograms {
+			v2.Histograms = append(v2.Histograms, writev2.FromIntHistogram(0, h.Timestamp, h.ToIntHistogram()))
 		}
 		out.Timeseries = append(out.Timeseries, v2)
 	}

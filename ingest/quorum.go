@@ -233,6 +233,8 @@ func (t *tally) decide(b *ballot, v verdict) {
 // summary is the account of all verdicts.
 type summary struct {
 	stored, deferred int
+	// histograms are those of the stored that are native histograms.
+	histograms int
 	// refused counts by class what replicas refused for good; first is a series of each.
 	refused       [contents]int
 	first         [contents]uint32
@@ -244,13 +246,18 @@ func (t *tally) sum() summary {
 	if t.ballots == nil {
 		out.stored = t.batch.Samples - t.open
 		out.deferred = t.open
+		out.histograms = t.histograms()
 		return out
 	}
 	for n := range t.series {
+		histograms := t.batch.Histograms > 0 && t.batch.Kind(t.batch.Series[n]) == wire.Histograms
 		t.each(uint32(n), func(b *ballot) {
 			switch b.verdict {
 			case acked:
 				out.stored++
+				if histograms {
+					out.histograms++
+				}
 			case refused:
 				c := mostFrequent(b.content)
 				if out.refused[c]++; out.refused[c] == 1 {
@@ -264,6 +271,21 @@ func (t *tally) sum() summary {
 		})
 	}
 	return out
+}
+
+// histograms are those that are stored, while nothing has gone wrong.
+func (t *tally) histograms() int {
+	if t.batch.Histograms == 0 || t.open == 0 {
+		return t.batch.Histograms
+	}
+	n := 0
+	for i := range t.series {
+		e, s := &t.series[i], t.batch.Series[i]
+		if e.quorum > 0 && e.stored >= e.quorum && t.batch.Kind(s) == wire.Histograms {
+			n += int(s.Samples)
+		}
+	}
+	return n
 }
 
 func mostFrequent(counts [contents]uint8) int {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/prometheus/prometheus/model/histogram"
 	"google.golang.org/grpc"
 
 	"github.com/muster-metrics/muster/proto/peerpb"
@@ -21,9 +22,14 @@ type Share interface {
 	Labels() []byte
 	// Hash is the xxhash64 of Labels.
 	Hash() uint64
-	// Sample is the next sample of the series; false: there is none.
+	// Sample is the next float sample of the series; false: there is none.
 	// Time is in Unix milliseconds.
 	Sample() (t int64, v float64, ok bool)
+	// Histogram is the next native histogram of the series; ok false: there is
+	// none. A series of a share has either these or float samples. Exactly one of
+	// h and fh is not nil, and the caller's to keep; both are nil where what came
+	// is no histogram: its outcome is that it is bad.
+	Histogram() (t int64, h *histogram.Histogram, fh *histogram.FloatHistogram, ok bool)
 }
 
 // Storage keeps what this node is a replica of.

@@ -102,6 +102,16 @@ func (s *promStorage) Append(ctx context.Context, tenant string, _ uint64, share
 			}
 			i++
 		}
+		for {
+			t, h, fh, ok := share.Histogram()
+			if !ok {
+				break
+			}
+			own := strings.Clone(string(b))
+			_, err := app.Append(0, *(*labels.Labels)(unsafe.Pointer(&own)), 0, t, 0, h, fh, storage.AOptions{})
+			out[i] = outcomeOf(err)
+			i++
+		}
 	}
 	return 1, app.Commit()
 }

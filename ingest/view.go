@@ -22,6 +22,9 @@ type View struct {
 	NotReady func() string
 	// AutoCreate says whether a write of an unknown tenant creates it.
 	AutoCreate bool
+	// FloatsOnly says that some member may not understand frames of any other
+	// kind: what is no float sample is refused, and travels nowhere.
+	FloatsOnly bool
 	// Tenant finds a tenant. It is called for each request and each share.
 	Tenant func(id string) (Tenant, bool)
 	// Ring finds a ring by its id; nil: there is none (any more).
