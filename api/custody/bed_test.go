@@ -12,6 +12,7 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/oklog/ulid/v2"
+	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/tsdb/chunkenc"
@@ -222,6 +223,10 @@ func (s *one) Sample() (int64, float64, bool) {
 	}
 	s.read = true
 	return s.t, s.v, true
+}
+
+func (*one) Histogram() (int64, *histogram.Histogram, *histogram.FloatHistogram, bool) {
+	return 0, nil, nil, false
 }
 
 // kept is what a node shows of n3's store.

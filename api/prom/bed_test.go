@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/cespare/xxhash/v2"
+	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/stretchr/testify/require"
@@ -321,6 +322,10 @@ func (s *share) Sample() (int64, float64, bool) {
 	}
 	s.next++
 	return s.samples[s.next-1].t, s.samples[s.next-1].v, true
+}
+
+func (*share) Histogram() (int64, *histogram.Histogram, *histogram.FloatHistogram, bool) {
+	return 0, nil, nil, false
 }
 
 // reply is an answer of the query API.

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/cespare/xxhash/v2"
+	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/tsdb/chunkenc"
 	"github.com/stretchr/testify/require"
@@ -107,6 +108,9 @@ type sample struct {
 type point struct {
 	labels  labels.Labels
 	samples []sample
+	// histograms, instead of samples, begin at 0 and are a second apart.
+	histograms []*histogram.Histogram
+	floats     []*histogram.FloatHistogram
 }
 
 func at(ls labels.Labels, ts ...int64) point {
@@ -121,7 +125,7 @@ func (b *bed) write(key tsdb.Key, points ...point) {
 	b.t.Helper()
 	n := 0
 	for _, p := range points {
-		n += len(p.samples)
+		n += len(p.samples) + len(p.histograms) + len(p.floats)
 	}
 	out := make([]tsdb.Outcome, n)
 	_, err := b.db.Append(b.t.Context(), key, &share{points: points, at: -1}, false, out)
@@ -149,6 +153,19 @@ func (s *share) Sample() (int64, float64, bool) {
 	}
 	s.next++
 	return all[s.next-1].t, all[s.next-1].v, true
+}
+
+func (s *share) Histogram() (int64, *histogram.Histogram, *histogram.FloatHistogram, bool) {
+	p, t := s.points[s.at], int64(s.next)*1000
+	s.next++
+	switch k := s.next - 1; {
+	case k < len(p.histograms):
+		return t, p.histograms[k].Copy(), nil, true
+	case k < len(p.floats):
+		return t, nil, p.floats[k].Copy(), true
+	default:
+		return 0, nil, nil, false
+	}
 }
 
 // tb is what *testing.T and *rapid.T have in common here.

@@ -9,10 +9,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
-	promtsdb "github.com/prometheus/prometheus/tsdb"
 	"github.com/prometheus/prometheus/tsdb/tsdbutil"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
@@ -234,45 +232,20 @@ type panicking struct{ Data }
 
 func (panicking) ChunkQuerier(tsdb.Key, int64, int64) (storage.ChunkQuerier, error) { panic("boom") }
 
-// TestHistogramsTravel: tsdb.Append takes floats so far, so that the TSDB is
-// Prometheus' own here.
 func TestHistogramsTravel(t *testing.T) {
-	db, err := promtsdb.Open(t.TempDir(), nil, nil, promtsdb.DefaultOptions(), nil)
-	require.NoError(t, err)
-	t.Cleanup(func() { db.Close() })
-	app := db.AppenderV2(t.Context())
+	b := newBed(t)
+	ints, floats := point{labels: labels.FromStrings("__name__", "int")}, point{labels: labels.FromStrings("__name__", "float")}
 	for i := range int64(10) {
-		for name, h := range map[string]*histogram.Histogram{"int": tsdbutil.GenerateTestHistogram(i), "float": nil} {
-			var fh *histogram.FloatHistogram
-			if h == nil {
-				fh = tsdbutil.GenerateTestFloatHistogram(i)
-			}
-			_, err := app.Append(0, labels.FromStrings("__name__", name), 0, i*1000, 0, h, fh, storage.AOptions{})
-			require.NoError(t, err)
-		}
+		ints.histograms = append(ints.histograms, tsdbutil.GenerateTestHistogram(i))
+		floats.floats = append(floats.floats, tsdbutil.GenerateTestFloatHistogram(i))
 	}
-	require.NoError(t, app.Commit())
-	b := newBed(t, func(_ *Config, d *Data) { *d = single{db, tsdb.Key{Tenant: "h", Incarnation: 2}} })
-	b.tenant("h")
+	b.write(b.tenant("h"), ints, floats)
 	out := b.mustSeries(everything())
 	require.Len(t, out.series, 2)
 	for i, want := range []storepb.Chunk_Encoding{storepb.Chunk_FLOAT_HISTOGRAM, storepb.Chunk_HISTOGRAM} {
 		require.Equal(t, want, out.series[i].Chunks[0].Raw.Type)
 		require.Len(t, samplesOf(t, out.series[i].Chunks[0]), 10)
 	}
-}
-
-// single is one tenant in one of Prometheus' TSDBs.
-type single struct {
-	db  *promtsdb.DB
-	key tsdb.Key
-}
-
-func (s single) Keys() []tsdb.Key          { return []tsdb.Key{s.key} }
-func (single) Status(tsdb.Key) tsdb.Status { return tsdb.Status{Replayed: true} }
-
-func (s single) ChunkQuerier(_ tsdb.Key, mint, maxt int64) (storage.ChunkQuerier, error) {
-	return s.db.ChunkQuerier(mint, maxt)
 }
 
 func TestSnappyAndHealth(t *testing.T) {

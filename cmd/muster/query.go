@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -132,14 +134,19 @@ func (s stdio) samples(raw []byte) error {
 
 func (s stdio) vector(raw json.RawMessage) error {
 	var v []struct {
-		Metric map[string]string `json:"metric"`
-		Value  [2]any            `json:"value"`
+		Metric    map[string]string `json:"metric"`
+		Value     *answeredPoint    `json:"value"`
+		Histogram *answeredPoint    `json:"histogram"`
 	}
 	if err := json.Unmarshal(raw, &v); err != nil {
 		return err
 	}
 	for _, e := range v {
-		s.printf("%s  %v\n", series(e.Metric), e.Value[1])
+		for _, p := range []*answeredPoint{e.Value, e.Histogram} {
+			if p != nil {
+				s.printf("%s  %s\n", series(e.Metric), p.text)
+			}
+		}
 	}
 	if len(v) == 0 {
 		s.notef("no series\n")
@@ -149,17 +156,19 @@ func (s stdio) vector(raw json.RawMessage) error {
 
 func (s stdio) matrix(raw json.RawMessage) error {
 	var m []struct {
-		Metric map[string]string `json:"metric"`
-		Values [][2]any          `json:"values"`
+		Metric     map[string]string `json:"metric"`
+		Values     []answeredPoint   `json:"values"`
+		Histograms []answeredPoint   `json:"histograms"`
 	}
 	if err := json.Unmarshal(raw, &m); err != nil {
 		return err
 	}
 	for _, e := range m {
 		s.printf("%s\n", series(e.Metric))
-		for _, v := range e.Values {
-			at, _ := v[0].(float64)
-			s.printf("  %s  %v\n", time.UnixMilli(int64(at*1000)).UTC().Format(time.RFC3339), v[1])
+		points := append(e.Values, e.Histograms...)
+		slices.SortStableFunc(points, func(a, b answeredPoint) int { return cmp.Compare(a.at, b.at) })
+		for _, p := range points {
+			s.printf("  %s  %s\n", time.UnixMilli(int64(p.at*1000)).UTC().Format(time.RFC3339), p.text)
 		}
 	}
 	return nil

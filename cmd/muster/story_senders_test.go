@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/value"
 	"github.com/prometheus/prometheus/scrape"
+	promstorage "github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/storage/remote"
 	"github.com/prometheus/prometheus/tsdb/agent"
 	"github.com/prometheus/prometheus/tsdb/chunkenc"
@@ -143,9 +144,23 @@ func (idleScrapes) Get() (*scrape.Manager, error) { return nil, errors.New("noth
 // samples to node i in one of the protocol's forms.
 func (b *bed) prometheusSends(i int, tenant, message string, rounds [][]sample) {
 	b.t.Helper()
+	b.prometheusAppends(i, tenant, message, "samples", len(rounds), func(app promstorage.Appender, k int) int {
+		for _, s := range rounds[k] {
+			_, err := app.Append(0, s.labels, s.t, s.v)
+			require.NoError(b.t, err)
+		}
+		return len(rounds[k])
+	})
+}
+
+// prometheusAppends has it send what add appends in each of n rounds, and waits
+// until it has sent as many of that kind as add says.
+func (b *bed) prometheusAppends(i int, tenant, message, kind string, n int, add func(app promstorage.Appender, round int) int) {
+	b.t.Helper()
 	conf, err := config.Load(fmt.Sprintf(`
 remote_write:
 - url: http://%s/api/v1/receive
+  send_native_histograms: true
   protobuf_message: %s
   headers: {THANOS-TENANT: %s}
   metadata_config: {send: false}
@@ -159,26 +174,22 @@ remote_write:
 	db.SetWriteNotified(sender)
 	require.NoError(b.t, sender.ApplyConfig(conf))
 	sent := 0
-	for _, round := range rounds {
+	for round := range n {
 		app := db.Appender(b.t.Context())
-		for _, s := range round {
-			_, err := app.Append(0, s.labels, s.t, s.v)
-			require.NoError(b.t, err)
-			sent++
-		}
+		sent += add(app, round)
 		require.NoError(b.t, app.Commit())
 	}
 	b.eventually("Prometheus has sent it", func() error {
 		sender.Notify() // its reader may have begun after the samples were written
-		if got := counted(b, reg, "prometheus_remote_storage_samples_total"); got < float64(sent) {
+		if got := counted(b, reg, "prometheus_remote_storage_"+kind+"_total"); got < float64(sent) {
 			return fmt.Errorf("sent %v of %d", got, sent)
 		}
-		if n := counted(b, reg, "prometheus_remote_storage_samples_pending"); n > 0 {
+		if n := counted(b, reg, "prometheus_remote_storage_"+kind+"_pending"); n > 0 {
 			return fmt.Errorf("%v are pending", n)
 		}
 		return nil
 	})
-	require.Zero(b.t, counted(b, reg, "prometheus_remote_storage_samples_failed_total"), "samples that the sender gave up")
+	require.Zero(b.t, counted(b, reg, "prometheus_remote_storage_"+kind+"_failed_total"), "samples that the sender gave up")
 	require.NoError(b.t, errors.Join(db.Close(), sender.Close()))
 }
 

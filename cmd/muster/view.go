@@ -37,6 +37,7 @@ func (v *views) of(st *cluster.State) *ingest.View {
 	view := &ingest.View{
 		Revision:    st.Revision(),
 		AutoCreate:  st.Settings().GetAutoCreateTenants(),
+		FloatsOnly:  !st.Supports(cluster.AllSamples),
 		Tenant:      func(id string) (ingest.Tenant, bool) { return tenantOf(st, id) },
 		Ring:        func(id uint64) *ingest.Ring { return rings[id] },
 		Store:       func(s ring.Store) (ingest.Peer, bool) { return peerOf(st, s) },
