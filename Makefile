@@ -57,6 +57,10 @@ generate: ## regenerate the Go code of proto/
 generated: generate ## fail where the generated code is not current
 	@if [ -n "$$(git status --porcelain -- proto)" ]; then echo "generated code is not current: run make generate and commit"; git status --short -- proto; exit 1; fi
 
+.PHONY: poison
+poison: ## the write path's tests in a build that overwrites whatever goes back to a pool
+	$(GO) test -race -tags poison -timeout 10m ./ingest/... ./tsdb
+
 .PHONY: bench
 bench: build ## CPU-seconds per million acknowledged samples on three and on five nodes; table of the write path
 	$(GO) build -o $(BUILD)/bench ./scripts/bench

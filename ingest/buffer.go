@@ -24,20 +24,35 @@ const (
 
 var buffers [maxClass - minClass + 1]sync.Pool
 
-// poison makes released bytes unreadable, so that a test sees who still reads them.
+// poison makes released bytes unreadable, so that a test sees who still reads
+// them. The build tag of the same name does it always (poisoned).
 var poison atomic.Bool
+
+// spoil overwrites all of a buffer.
+func (b *buffer) spoil() {
+	all := b.b[:cap(b.b)]
+	for i := range all {
+		all[i] = 0xdb
+	}
+}
 
 // newBuffer gives an empty buffer with room for n bytes and one reader.
 func newBuffer(n int) *buffer {
 	class := max(bits.Len(uint(max(n, 1)-1)), minClass)
 	if class > maxClass {
 		b := &buffer{b: make([]byte, 0, n)}
+		if poisoned {
+			b.spoil()
+		}
 		b.refs.Store(1)
 		return b
 	}
 	b, ok := buffers[class-minClass].Get().(*buffer)
 	if !ok {
 		b = &buffer{b: make([]byte, 0, 1<<class)}
+		if poisoned {
+			b.spoil() // nobody may count on zeros, which only new memory has
+		}
 	}
 	b.refs.Store(1)
 	return b
@@ -60,11 +75,8 @@ func (b *buffer) release() {
 	case n < 0:
 		panic("buffer released twice")
 	}
-	if poison.Load() {
-		all := b.b[:cap(b.b)]
-		for i := range all {
-			all[i] = 0xdb
-		}
+	if poisoned || poison.Load() {
+		b.spoil()
 	}
 	class := bits.Len(uint(cap(b.b))) - 1
 	if class < minClass || class > maxClass {

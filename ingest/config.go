@@ -15,10 +15,21 @@ type Config struct {
 	// MaxDecodedBytes bounds a body after decompression. Default 128 MiB.
 	MaxDecodedBytes int64
 	// InflightBytes bounds the decoded bytes of all requests that are being
-	// served. Default 256 MiB; never less than MaxDecodedBytes.
+	// served, and apart from them those of shares that members have sent.
+	// Default 256 MiB; never less than MaxDecodedBytes.
 	InflightBytes int64
 	// AdmissionWait is how long a request waits for room among these. Default 1s.
 	AdmissionWait time.Duration
+	// BodyTimeout is how long a body may take to come. Default 1m.
+	BodyTimeout time.Duration
+	// MemoryBudget is what this process may use; 0: nothing is refused for want
+	// of memory. Of the bounds in bytes, those of one request are at most a
+	// sixteenth of it, InflightBytes an eighth, PeerBytes a 32nd, and all peers'
+	// together a quarter.
+	MemoryBudget int64
+	// Held is how many bytes this process holds on to, after a garbage collection
+	// if collect says so. Default what Go's runtime says.
+	Held func(collect bool) int64
 	// QuorumTimeout is how long a write waits for its quorum. Default 5s.
 	QuorumTimeout time.Duration
 	// PeerBytes bounds what is on its way to one peer or was missed by it, and as
@@ -38,12 +49,13 @@ type Config struct {
 }
 
 func (c Config) withDefaults() Config {
-	c.MaxRequestBytes = cmp.Or(c.MaxRequestBytes, 32<<20)
-	c.MaxDecodedBytes = cmp.Or(c.MaxDecodedBytes, 128<<20)
-	c.InflightBytes = max(cmp.Or(c.InflightBytes, 256<<20), c.MaxDecodedBytes)
+	c.MaxRequestBytes = c.within(cmp.Or(c.MaxRequestBytes, 32<<20), 16)
+	c.MaxDecodedBytes = c.within(cmp.Or(c.MaxDecodedBytes, 128<<20), 16)
+	c.InflightBytes = max(c.within(cmp.Or(c.InflightBytes, 256<<20), 8), c.MaxDecodedBytes)
 	c.AdmissionWait = cmp.Or(c.AdmissionWait, time.Second)
+	c.BodyTimeout = cmp.Or(c.BodyTimeout, time.Minute)
 	c.QuorumTimeout = cmp.Or(c.QuorumTimeout, 5*time.Second)
-	c.PeerBytes = cmp.Or(c.PeerBytes, 64<<20)
+	c.PeerBytes = c.within(cmp.Or(c.PeerBytes, 64<<20), 32)
 	c.PeerAge = cmp.Or(c.PeerAge, time.Minute)
 	c.CloseWait = cmp.Or(c.CloseWait, 5*time.Second)
 	c.Lanes = cmp.Or(c.Lanes, min(runtime.GOMAXPROCS(0), 4))
@@ -51,4 +63,12 @@ func (c Config) withDefaults() Config {
 		c.Now = time.Now
 	}
 	return c
+}
+
+// within is n bytes, or that part of the memory budget where it is less.
+func (c Config) within(n, part int64) int64 {
+	if c.MemoryBudget <= 0 {
+		return n
+	}
+	return min(n, c.MemoryBudget/part)
 }

@@ -32,13 +32,12 @@ func decoded(t testing.TB, i *Ingester, c compression, raw []byte) ([]byte, erro
 	body := newBuffer(len(raw))
 	body.b = append(body.b, raw...)
 	defer body.release()
-	plain, release, err := i.decode(context.Background(), message{compression: c}, body)
+	plain, release, err := i.decode(context.Background(), tenantID, message{compression: c}, body)
 	defer func() {
 		release()
-		if !i.admission.decoded.TryAcquire(i.admission.most) {
+		if inside, _ := i.admission.decoded.held(); inside != 0 {
 			t.Fatal("a body that is done with is still admitted")
 		}
-		i.admission.decoded.Release(i.admission.most)
 	}()
 	if err != nil {
 		if plain != nil {
@@ -170,7 +169,7 @@ func BenchmarkDecode(b *testing.B) {
 			body.refs.Store(1)
 			b.ReportAllocs()
 			for b.Loop() {
-				plain, release, err := i.decode(context.Background(), message{compression: c.compression}, body)
+				plain, release, err := i.decode(context.Background(), tenantID, message{compression: c.compression}, body)
 				if err != nil {
 					b.Fatal(err)
 				}

@@ -56,10 +56,12 @@ func (i *Ingester) receive(w http.ResponseWriter, r *http.Request, tenant string
 	if notTaken != nil {
 		return fail(w, notTaken)
 	}
-	b, err := i.batch(r, v, t, m, limit, a)
+	lift := i.expect(w)
+	b, err := i.batch(r, tenant, v, t, m, limit, a)
 	if err != nil {
 		return fail(w, err)
 	}
+	lift()
 	defer b.release()
 	// The body may have taken its time to come: route by what is known now.
 	if v, t, err = i.tenant(r.Context(), tenant); err != nil {
@@ -193,6 +195,7 @@ func (c *creations) do(ctx context.Context, id string, create func(string) error
 
 // batch is a request in canonical form, and what it holds until the answer.
 type batch struct {
+	tenant string
 	wire   *wire.Batch
 	frames *buffer
 	leave  []func()
@@ -206,6 +209,9 @@ var batches = sync.Pool{New: func() any { return &wire.Batch{} }}
 func (b *batch) release() {
 	b.frames.release()
 	b.wire.Frames = nil
+	if poisoned {
+		spoilBatch(b.wire)
+	}
 	batches.Put(b.wire)
 	for _, leave := range b.leave {
 		leave()
@@ -213,30 +219,31 @@ func (b *batch) release() {
 }
 
 // batch reads, decodes and walks the body.
-func (i *Ingester) batch(r *http.Request, v *View, t Tenant, m message, limit int64, a *account) (*batch, error) {
-	length := r.ContentLength
-	if length < 0 {
-		length = limit
-	}
-	leave, ok := i.admission.body(r.Context(), length)
-	if !ok {
-		return nil, errOverloaded
-	}
-	defer leave()
-	body, err := readBody(r.Body, r.ContentLength, limit)
+func (i *Ingester) batch(r *http.Request, tenant string, v *View, t Tenant, m message, limit int64, a *account) (*batch, error) {
+	body, leave, err := i.body(r, tenant, limit)
 	if err != nil {
 		return nil, err
 	}
+	defer leave()
 	defer body.release()
 	a.bytes = len(body.b)
-	plain, done, err := i.decode(r.Context(), m, body)
+	plain, done, err := i.decode(r.Context(), tenant, m, body)
 	if err != nil {
 		done()
 		return nil, err
 	}
 	defer plain.release()
 	size := int64(len(plain.b))
-	b := &batch{wire: batches.Get().(*wire.Batch), frames: newBuffer(int(m.form.frames(size))), leave: []func(){done}, held: size + m.form.frames(size)}
+	turn, err := i.admission.turn(r.Context(), tenant)
+	if err != nil {
+		done()
+		return nil, err
+	}
+	defer turn()
+	b := &batch{
+		tenant: tenant, wire: batches.Get().(*wire.Batch), frames: newBuffer(int(m.form.frames(size))),
+		leave: []func(){done}, held: size + m.form.frames(size),
+	}
 	b.wire.Frames = b.frames.b
 	b.wire.Reset()
 	lim := i.limits(v, t)
@@ -260,12 +267,12 @@ func (i *Ingester) batch(r *http.Request, v *View, t Tenant, m message, limit in
 
 // grow admits a batch that takes n bytes for as many more.
 func (i *Ingester) grow(b *batch, n int) error {
-	if int64(n) > i.cfg.MaxDecodedBytes || b.held+int64(n) > i.admission.most { // there will never be room
+	if int64(n) > i.cfg.MaxDecodedBytes || b.held+int64(n) > i.admission.decoded.room { // there will never be room
 		return refusal{http.StatusRequestEntityTooLarge, fmt.Sprintf("what the body stands for takes more than %d bytes", n)}
 	}
-	done, ok := i.admission.more(int64(n))
-	if !ok {
-		return errOverloaded
+	done, err := i.admission.more(b.tenant, int64(n))
+	if err != nil {
+		return err
 	}
 	b.leave = append(b.leave, done)
 	b.held += int64(n)

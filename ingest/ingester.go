@@ -59,6 +59,8 @@ func New(cfg Config, storage Storage, dialer Peers, ensure Ensurer, log *slog.Lo
 		cfg: cfg, storage: storage, ensure: ensure, log: log,
 		metrics: newMetrics(reg), complaints: complaints{log: log}, fence: newFence(), admission: newAdmission(cfg),
 	}
+	i.admission.memory.log = log
+	i.admission.register(reg)
 	i.life, i.end = context.WithCancel(context.Background())
 	i.late, i.hurry = context.WithCancel(context.Background())
 	i.peers = &peers{cfg: cfg, dialer: dialer, metrics: i.metrics, life: i.life, all: map[ring.Store]*peer{}}
@@ -93,9 +95,13 @@ func (i *Ingester) RegisterReplication(s grpc.ServiceRegistrar) {
 	peerpb.RegisterReplicationServer(s, &server{ingester: i})
 }
 
-// Run looks after the Ingester until ctx ends: it forgets stores and tenants
-// that are no more, and logs what writes were refused for.
+// Run looks after the Ingester until ctx ends: it watches the memory budget,
+// forgets stores and tenants that are no more, and logs what writes were refused
+// for.
 func (i *Ingester) Run(ctx context.Context) error {
+	var watch sync.WaitGroup
+	defer watch.Wait()
+	watch.Go(func() { i.admission.memory.run(ctx) })
 	tick := time.NewTicker(time.Minute)
 	defer tick.Stop()
 	tell := time.NewTicker(complaintEvery / 6)

@@ -18,6 +18,8 @@ const (
 	// missedWait is how long a share that its peer could not take for the moment
 	// rests before it is sent again.
 	missedWait = time.Second
+	// mostDoubled is how often that is doubled where the peer cannot take it.
+	mostDoubled = 3
 )
 
 // lane is one long-lived stream to a peer. Shares are multiplexed over it by
@@ -36,6 +38,7 @@ type lane struct {
 	pending map[uint64]*parcel // sent, unanswered
 	missed  []*parcel          // to be sent again, oldest first
 	waiting []*parcel          // without room yet, not counted in the peer's bytes
+	flights flights            // which of them may be under way
 	left    int64              // bytes of those whose writes have been answered
 	ended   bool
 	wake    chan struct{}
@@ -50,7 +53,7 @@ func newLane(p *peer, ps *peers) *lane {
 // admitted. abandon ends that.
 func (l *lane) submit(c *parcel) {
 	l.mu.Lock()
-	room := !l.ended && l.peer.take(l.peers.cfg.PeerBytes, c)
+	room := !l.ended && l.peer.take(l.peers.room(), c)
 	var err error
 	var done func(answer)
 	switch {
@@ -78,8 +81,16 @@ func (l *lane) submit(c *parcel) {
 	done(answer{err: err})
 }
 
-// enqueue puts a parcel at the end of the queue; l.mu is held.
+// enqueue puts a parcel at the end of the queue, or lets it wait for those of its
+// tenant that are under way; l.mu is held.
 func (l *lane) enqueue(c *parcel) {
+	if l.flights.begin(c) {
+		l.push(c)
+	}
+}
+
+// push puts a parcel at the end of the queue; l.mu is held.
+func (l *lane) push(c *parcel) {
 	c.since = time.Now()
 	l.queue = append(l.queue, c)
 }
@@ -101,7 +112,7 @@ func (l *lane) abandon(c *parcel) {
 		return
 	}
 	c.done = nil
-	keep := l.left+n <= l.peers.cfg.PeerBytes/int64(len(l.peer.lanes))
+	keep := l.left+n <= l.peers.room()/int64(len(l.peer.lanes))
 	if keep {
 		c.left = true
 		l.left += n
@@ -131,7 +142,7 @@ func (l *lane) promote() {
 	}
 	n := len(l.queue)
 	l.waiting = slices.DeleteFunc(l.waiting, func(c *parcel) bool {
-		if !l.peer.take(l.peers.cfg.PeerBytes, c) {
+		if !l.peer.take(l.peers.room(), c) {
 			return false
 		}
 		l.unwait(c)
@@ -190,7 +201,7 @@ func (l *lane) run(ctx context.Context) {
 // fail tells everybody that the stream is down. What was on its way is missed.
 func (l *lane) fail(err error) {
 	l.mu.Lock()
-	lost := l.queue
+	lost := append(l.queue, l.flights.clear()...)
 	for _, c := range l.pending {
 		lost = append(lost, c)
 	}
@@ -229,7 +240,7 @@ func (l *lane) revive() {
 func (l *lane) finish() {
 	l.mu.Lock()
 	l.ended = true
-	left := slices.Concat(l.queue, l.missed)
+	left := slices.Concat(l.queue, l.missed, l.flights.clear())
 	for _, c := range l.pending {
 		left = append(left, c)
 	}
@@ -277,21 +288,31 @@ func (l *lane) answered(res *peerpb.ShareResult) {
 		// It stored nothing and has waited already; its write has time still.
 		c.share = repeatOf(c.share)
 		c.share.TimeoutMs = uint32(max(c.until.Sub(now).Milliseconds(), 1))
-		l.enqueue(c)
+		l.push(c)
 		l.mu.Unlock()
 		l.poke()
 		return
+	}
+	next := l.flights.end(c)
+	if next != nil {
+		l.push(next)
 	}
 	done := c.done
 	c.done = nil
 	// Of a patient share the lane has another parcel, of the whole, already.
 	again := c.until.IsZero() && (res.Status == peerpb.Status_BEHIND || res.Status == peerpb.Status_UNAVAILABLE)
 	if again {
-		l.miss(c, missedWait)
+		l.miss(c, missedWait<<min(c.tries, mostDoubled))
+		if res.Status == peerpb.Status_UNAVAILABLE {
+			c.tries++ // it has enough to do: do not send it the same every second
+		}
 	} else if c.share.Repeat && done == nil {
 		l.peers.metrics.caughtUp(c.share, res)
 	}
 	l.mu.Unlock()
+	if next != nil {
+		l.poke()
+	}
 	if !again {
 		l.peer.drop(c)
 	}
@@ -324,6 +345,7 @@ func (l *lane) requeue() {
 func (l *lane) expire() {
 	limit := time.Now().Add(-l.peers.cfg.PeerAge)
 	var missed, waited []*parcel
+	var tell []func(answer)
 	take := func(from []*parcel, to *[]*parcel) []*parcel {
 		return slices.DeleteFunc(from, func(c *parcel) bool {
 			old := c.born.Before(limit) && c.done == nil
@@ -337,7 +359,17 @@ func (l *lane) expire() {
 	l.mu.Lock()
 	l.missed = take(l.missed, &missed)
 	l.waiting = take(l.waiting, &waited)
+	for _, c := range l.flights.expire(limit) {
+		missed = append(missed, c)
+		if c.done != nil {
+			tell = append(tell, c.done)
+			c.done = nil
+		}
+	}
 	l.mu.Unlock()
+	for _, done := range tell {
+		done(answer{err: l.peer.unreachable(errSilent)})
+	}
 	for _, c := range missed {
 		l.peers.metrics.missedSamples.WithLabelValues("dropped").Add(float64(c.share.Samples))
 		l.peer.drop(c)

@@ -101,7 +101,7 @@ func (i *Ingester) admit(ctx context.Context, s *peerpb.Share, own bool, h holdi
 		return
 	}
 	out := outcomesOf(int(s.Samples))
-	defer outcomes.Put(out)
+	defer putOutcomes(out)
 	if scan.stale == 0 {
 		res.Opening, err = i.storage.Append(ctx, s.Tenant, s.Incarnation, wire.NewReader(s.Frames), s.Repeat, *out)
 	} else {
@@ -206,6 +206,13 @@ func outcomesOf(n int) *[]peerpb.Outcome {
 		(*p)[i] = peerpb.Outcome_FAILED
 	}
 	return p
+}
+
+func putOutcomes(p *[]peerpb.Outcome) {
+	if poisoned {
+		spoilOutcomes(*p)
+	}
+	outcomes.Put(p)
 }
 
 // exceptions are the samples that are not stored.

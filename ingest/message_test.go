@@ -163,7 +163,7 @@ func TestWhatReferencesBecomeIsAdmitted(t *testing.T) {
 	if w := n.postV2(inV2(t, req)); w.Code != http.StatusRequestEntityTooLarge || !strings.Contains(w.Body.String(), "what the body stands for") {
 		t.Errorf("32 MB of labels in 8 MB: %d %s", w.Code, w.Body)
 	}
-	if !n.ing.admission.decoded.TryAcquire(n.ing.admission.most) {
+	if inside, _ := n.ing.admission.decoded.held(); inside != 0 {
 		t.Error("something is still admitted")
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/muster-metrics/muster/proto/peerpb"
@@ -42,6 +43,8 @@ type parcel struct {
 	until time.Time
 	// done takes the answer, once, and is nil from then on.
 	done func(answer)
+	// tries is how often its peer has had no room for it, or no memory.
+	tries int
 	// left says that the parcel waits for room though its write is answered.
 	left bool
 }
@@ -67,9 +70,24 @@ type peers struct {
 	life    context.Context
 	work    sync.WaitGroup
 
+	ways atomic.Int64 // len(all)
+
 	mu     sync.Mutex
 	closed bool
 	all    map[ring.Store]*peer
+}
+
+// leastPeerBytes may be on the way to each peer, however many there are.
+const leastPeerBytes = 1 << 20
+
+// room is what may be on the way to each peer, and as much again may wait for
+// that: with many peers and little memory each has its part of what is for all.
+func (ps *peers) room() int64 {
+	all := ps.cfg.MemoryBudget / 4
+	if all <= 0 {
+		return ps.cfg.PeerBytes
+	}
+	return min(ps.cfg.PeerBytes, max(all/(2*max(ps.ways.Load(), 1)), leastPeerBytes))
 }
 
 // send hands a share over to the way to its store. done is called once, from
@@ -106,6 +124,7 @@ func (ps *peers) to(store ring.Store, who Peer) *peer {
 		ps.work.Go(func() { l.run(ctx) })
 	}
 	ps.all[store] = p
+	ps.ways.Store(int64(len(ps.all)))
 	return p
 }
 
@@ -119,6 +138,7 @@ func (ps *peers) sweep(known func(ring.Store) bool) {
 			delete(ps.all, store)
 		}
 	}
+	ps.ways.Store(int64(len(ps.all)))
 }
 
 func (ps *peers) close() {

@@ -64,6 +64,12 @@ func (s *server) Shares(stream grpc.BidiStreamingServer[peerpb.Share, peerpb.Sha
 
 func (i *Ingester) storeFor(ctx context.Context, in *incoming) *peerpb.ShareResult {
 	defer in.release()
+	leave, err := i.admission.share(in.Tenant, int64(len(in.Frames)))
+	if err != nil {
+		i.metrics.refusedShare("overloaded")
+		return &peerpb.ShareResult{Id: in.Id, Status: peerpb.Status_UNAVAILABLE, Detail: err.Error()}
+	}
+	defer leave()
 	patience := i.cfg.PeerAge
 	if in.TimeoutMs > 0 {
 		patience = min(patience, time.Duration(in.TimeoutMs)*time.Millisecond)

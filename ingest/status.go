@@ -19,9 +19,6 @@ type refusal struct {
 
 func (r refusal) Error() string { return r.text }
 
-// errOverloaded means that there was no room for a request in time.
-var errOverloaded = errors.New("overloaded: too many bytes of requests are being served")
-
 // retryAfter is the seconds that a sender is asked to wait.
 const retryAfter = "1"
 

@@ -2,6 +2,7 @@ package tsdb
 
 import (
 	"cmp"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -31,6 +32,9 @@ func (s *scratch) release() {
 	s.late, s.refused = s.late[:0], s.refused[:0]
 	if len(s.seen.index) > keptScratch || cap(s.ids) > keptScratch || cap(s.late) > keptScratch || cap(s.refused) > keptScratch {
 		return
+	}
+	if poisoned {
+		s.spoil()
 	}
 	scratches.Put(s)
 }
@@ -127,5 +131,21 @@ func (s *seenTable) grow() {
 	s.index = make([]uint32, 2*len(s.index))
 	for i, e := range s.entries {
 		s.index[s.place(e.ref)] = uint32(i + 1)
+	}
+}
+
+// spoil overwrites what the next user has to write itself.
+func (s *scratch) spoil() {
+	for k := range s.ids[:cap(s.ids)] {
+		s.ids[:cap(s.ids)][k] = seriesID{math.MaxUint64, math.MaxUint64}
+	}
+	for k := range s.refs[:cap(s.refs)] {
+		s.refs[:cap(s.refs)][k] = math.MaxUint64
+	}
+	for k := range s.seen.entries[:cap(s.seen.entries)] {
+		s.seen.entries[:cap(s.seen.entries)][k] = seenEntry{ref: math.MaxUint64, t: math.MinInt64}
+	}
+	for k := range s.seen.index {
+		s.seen.index[k] = math.MaxUint32
 	}
 }

@@ -86,7 +86,7 @@ var mistakes = []mistake{
 
 // alone are the verbs that ask no server.
 var alone = []mistake{
-	{verb: "server", wrong: "--tsdb.block-duration 1s|--log.level loud|--init --join h:1 --join-token-file f|--join h:1|--grpc.tls perhaps|--max-request-bytes much|--objstore.config a --objstore.config-file b|--tracing.config a --tracing.config-file b|--tracing.config '{type: ZIPKIN}'|--tracing.config '{type: OTLP, config: {client_type: http}}'|--tracing.config '{type: OTLP, config: {client_type: udp}}'|--tracing.config '{type: OTLP, config: {colour: red}}'"},
+	{verb: "server", wrong: "--tsdb.block-duration 1s|--log.level loud|--init --join h:1 --join-token-file f|--join h:1|--grpc.tls perhaps|--max-request-bytes much|--memory-budget much|--memory-budget 1MiB|--objstore.config a --objstore.config-file b|--tracing.config a --tracing.config-file b|--tracing.config '{type: ZIPKIN}'|--tracing.config '{type: OTLP, config: {client_type: http}}'|--tracing.config '{type: OTLP, config: {client_type: udp}}'|--tracing.config '{type: OTLP, config: {colour: red}}'"},
 	{verb: "ring simulate", wrong: "--nodes 0|--slots 12|--weights a"},
 	{verb: "snapshot inspect", good: "DIR/a.snapshot", none: "DIR/nosuch", wrong: "DIR/field.yaml"},
 	{verb: "demo", wrong: "--nodes 0"},

@@ -37,6 +37,7 @@ type nodeConfig struct {
 	BlockDuration, QuorumTimeout   time.Duration
 	MaxRequestBytes                int64
 	MaxDecodedBytes                int64
+	MemoryBudget                   int64 // 0: none
 	TenantHeader, WebConfig        string
 	StoreTLS                       storeTLS
 	Init                           bool
@@ -180,6 +181,7 @@ func (n *node) newCluster() (err error) {
 	n.views = newViews(n.folder.store, n.cluster.ClockOffset, n.ready.refusesWrites)
 	n.ingest = ingest.New(ingest.Config{
 		MaxRequestBytes: n.cfg.MaxRequestBytes, MaxDecodedBytes: n.cfg.MaxDecodedBytes, QuorumTimeout: n.cfg.QuorumTimeout, Tracer: n.tracing.tracer(),
+		MemoryBudget: n.cfg.MemoryBudget,
 	}, storage{n.tsdb}, n.door, ensurer{n.cluster, n.cfg.Name}, n.log.With("room", "ingest"), n.reg)
 	n.cluster.OnChange(n.changed)
 	return nil

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"time"
 
 	"github.com/alecthomas/units"
@@ -31,6 +33,7 @@ func serverFlags() []cli.Flag {
 		&cli.DurationFlag{Name: "write-quorum-timeout", Value: 5 * time.Second, Usage: "how long a write waits for its quorum"},
 		&cli.StringFlag{Name: "max-request-bytes", Value: "32MiB", Usage: "largest request, compressed"},
 		&cli.StringFlag{Name: "max-decoded-bytes", Value: "128MiB", Usage: "largest request, decompressed"},
+		&cli.StringFlag{Name: "memory-budget", Usage: "memory that this node may use, such as 8GiB; before that it refuses writes (default: four fifths of the container's or the machine's)"},
 		&cli.StringFlag{Name: "grpc.tls", Value: "on", Usage: "on: queriers show a certificate of the cluster; off: a trusted network"},
 		&cli.StringFlag{Name: "grpc.tls-cert", Usage: "own certificate of the store door"},
 		&cli.StringFlag{Name: "grpc.tls-key", Usage: "its key"},
@@ -76,6 +79,12 @@ func serve(ctx context.Context, cfg nodeConfig) (err error) {
 	if err := n.Open(ctx); err != nil {
 		return err
 	}
+	if cfg.MemoryBudget > 0 {
+		cfg.Log.Info("memory budget", "bytes", cfg.MemoryBudget)
+		if os.Getenv("GOMEMLIMIT") == "" { // whoever sets that knows why
+			defer debug.SetMemoryLimit(debug.SetMemoryLimit(cfg.MemoryBudget))
+		}
+	}
 	return n.Run(ctx)
 }
 
@@ -111,6 +120,9 @@ func serverConfig(c *cli.Context, std stdio) (nodeConfig, error) {
 	if cfg.MaxDecodedBytes, err = bytesOf(c, "max-decoded-bytes"); err != nil {
 		return cfg, err
 	}
+	if cfg.MemoryBudget, err = memoryBudget(c, os.DirFS("/")); err != nil {
+		return cfg, err
+	}
 	if cfg.Bucket, err = textOrFile(c, "objstore.config"); err != nil {
 		return cfg, err
 	}
@@ -143,6 +155,19 @@ func bytesOf(c *cli.Context, flag string) (int64, error) {
 		return 0, fmt.Errorf("--%s %q: want a size such as 32MiB", flag, c.String(flag))
 	}
 	return n, nil
+}
+
+// memoryBudget is what the flag says, or four fifths of what the system gives: the
+// rest is for what is not Go's, the page cache first of all. 0: nobody knows.
+func memoryBudget(c *cli.Context, system fs.FS) (int64, error) {
+	if !c.IsSet("memory-budget") {
+		return memoryOf(system) / 5 * 4, nil
+	}
+	n, err := bytesOf(c, "memory-budget")
+	if err == nil && n < leastMemory {
+		err = fmt.Errorf("--memory-budget %q: want at least %dMiB", c.String("memory-budget"), leastMemory>>20)
+	}
+	return n, err
 }
 
 // textOrFile is what a flag says, or the file that its twin names.
