@@ -69,7 +69,7 @@ bench: build ## CPU-seconds per million acknowledged samples on three and on fiv
 	$(GO) test -run '^$$' -bench 'WalkV1|Route|PeerStream|AppendByIdentity|Owners' -benchmem ./ingest/... ./tsdb ./ring | grep -E '^(pkg|cpu|Benchmark)'
 
 .PHONY: robust
-robust: build ## kill, freeze and cut off real nodes, and judge what they answered; SEEDS=4 SEED=1 DURATION=60s NODES=3..5 ONLY=leader,...; ONLY=growth: a node joins and one leaves under load, measured, 20 minutes
+robust: build ## kill, freeze and cut off real nodes, and judge what they answered; SEEDS=4 SEED=1 DURATION=60s NODES=3..5 ONLY=leader,...; ONLY=growth: a node joins and one leaves under load, measured, 20 minutes; ONLY=storm: one tenant sends all it can, measured, 15 minutes
 	$(GO) build -o $(BUILD)/robust ./scripts/robust
 	$(BUILD)/robust --muster $(BUILD)/muster $(if $(SEEDS),--seeds $(SEEDS)) $(if $(SEED),--seed $(SEED)) $(if $(DURATION),--duration $(DURATION)) $(if $(NODES),--nodes $(NODES)) $(if $(ONLY),--only $(ONLY)) $(ROBUST)
 ifeq ($(ONLY),)

@@ -55,6 +55,7 @@ var parts = []struct {
 	{"fencing", fencings, false},
 	{"consistency", consistency, false},
 	{"growth", growth, true},
+	{"storm", storm, true},
 }
 
 func main() {

@@ -348,23 +348,34 @@ func (g *growing) refusedForGood() error {
 	return nil
 }
 
-// counted is how many samples a node finds since the beginning, a tenant and a
-// metric's name at a time: that keeps the queries small.
+// counted is how many samples a node finds since the beginning.
 func (g *growing) counted(ctx context.Context, n *fleet.Node) (int64, error) {
+	var all int64
+	for tenant := range g.acked {
+		got, err := tallied(ctx, n, tenant, g.began)
+		if err != nil {
+			return all, err
+		}
+		all += got
+	}
+	return all, nil
+}
+
+// tallied is how many samples of a tenant a node finds since then, a metric's
+// name at a time: that keeps the queries small.
+func tallied(ctx context.Context, n *fleet.Node, tenant string, since time.Time) (int64, error) {
 	var client http.Client
 	defer client.CloseIdleConnections()
 	now := time.Now()
-	span := int(now.Sub(g.began).Seconds()) + 2
+	span := int(now.Sub(since).Seconds()) + 2
 	var all int64
-	for tenant := range g.acked {
-		for i := range load.Names {
-			expr := fmt.Sprintf(`sum(count_over_time(%s[%ds]))`, load.Name(i), span)
-			got, err := n.Ask(ctx, &client, tenant, expr, now)
-			if err != nil {
-				return all, err
-			}
-			all += got
+	for i := range load.Names {
+		expr := fmt.Sprintf(`sum(count_over_time(%s[%ds]))`, load.Name(i), span)
+		got, err := n.Ask(ctx, &client, tenant, expr, now)
+		if err != nil {
+			return all, err
 		}
+		all += got
 	}
 	return all, nil
 }
