@@ -105,12 +105,12 @@ func (g *gate) try(tenant string, n int64) bool {
 func (g *gate) add(tenant string, n int64) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if n > g.room-g.inside {
+	if g.size(n) > g.room-g.inside || n > g.room {
 		g.sent++
 		return false
 	}
 	l := g.line(tenant)
-	g.admit(l, n)
+	g.admit(l, g.size(n))
 	g.settle(l)
 	return true
 }

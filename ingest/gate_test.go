@@ -235,7 +235,19 @@ func TestAGateKeepsItsBooks(t *testing.T) {
 	}
 }
 
-func TestABlockedGateCostsNoAllocationPerByte(t *testing.T) {
+func TestNothingIsAdmittedAsWell(t *testing.T) {
+	g := newGate(100)
+	if !g.try("a", 0) || !g.add("b", 0) {
+		t.Error("nothing finds no room")
+	}
+	g.leave("a", 0)
+	g.leave("b", 0)
+	if inside, _ := g.held(); inside != 0 || len(g.tenants) != 0 {
+		t.Errorf("%d bytes, %d tenants", inside, len(g.tenants))
+	}
+}
+
+func TestAnOpenGateCostsNextToNothing(t *testing.T) {
 	g := newGate(1 << 30)
 	if got := testing.AllocsPerRun(100, func() {
 		g.try("a", 1<<20)
