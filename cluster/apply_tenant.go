@@ -195,5 +195,5 @@ func checkSpec(prefix string, s *clusterpb.TenantSpec) *clusterpb.Refusal {
 			return invalid(prefix+f.name, "%s%s is beyond what is possible, %d", prefix, f.name, f.most)
 		}
 	}
-	return nil
+	return checkRelabel(prefix, s.GetRelabel())
 }

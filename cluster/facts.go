@@ -47,7 +47,7 @@ func specFacts(prefix string, s *clusterpb.TenantSpec) []fact {
 		}
 		facts = append(facts, fact{field: prefix + f.name, value: value})
 	}
-	return facts
+	return append(facts, fact{field: prefix + "relabel", list: ruleTexts(s.GetRelabel())})
 }
 
 func ringFacts(r *clusterpb.Ring) []fact {

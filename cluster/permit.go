@@ -19,6 +19,9 @@ func (n *Node) unsafeNow(ctx context.Context, e *engine, cmd *clusterpb.Command)
 		return invalid("", "%s leads and has %v; finish the upgrade of all nodes first", n.cfg.Name, err)
 	}
 	st := n.State()
+	if r := unspoken(st, cmd); r != nil {
+		return r
+	}
 	switch c := cmd.GetChange().(type) {
 	case *clusterpb.Command_AddMember:
 		return n.guardReplace(st, c.AddMember)

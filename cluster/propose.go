@@ -25,6 +25,9 @@ const retryPause = 50 * time.Millisecond
 // The command may carry a request id, 16 bytes, if the caller wants to ask
 // again; expected_version, actor and source are the caller's. The time is not.
 func (n *Node) Propose(ctx context.Context, cmd *clusterpb.Command) (*clusterpb.ProposeResponse, error) {
+	if r := unspoken(n.State(), cmd); r != nil { // an older leader would not know what it is
+		return &clusterpb.ProposeResponse{Refusal: r}, nil
+	}
 	cmd = proto.CloneOf(cmd)
 	if len(cmd.GetRequestId()) == 0 {
 		cmd.RequestId = make([]byte, requestIDLen)

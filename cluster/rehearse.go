@@ -20,6 +20,9 @@ func (n *Node) Rehearse(ctx context.Context, cmd *clusterpb.Command) (*clusterpb
 	if e == nil {
 		return nil, n.outside()
 	}
+	if r := unspoken(n.State(), cmd); r != nil {
+		return &clusterpb.ProposeResponse{Refusal: r}, nil
+	}
 	ctx, cancel := n.bounded(ctx)
 	defer cancel()
 	if e.raft.State() == raft.Leader {

@@ -13,6 +13,9 @@ type TenantConfig struct {
 	// FutureWindow in milliseconds; 0: nothing from the future is taken.
 	FutureWindow int64
 	Limits       Limits
+	// Relabel are the rules that its series go through; nil: none. It is the same
+	// pointer for as long as the rules are.
+	Relabel *clusterpb.RelabelRules
 }
 
 // Limits of a tenant over the whole cluster; 0 is unlimited.
@@ -133,6 +136,9 @@ func configOf(spec, defaults *clusterpb.TenantSpec) TenantConfig {
 			LabelValueLength:    first(4096, own.LabelValueLength, set.LabelValueLength),
 			Exemplars:           first(100_000, own.Exemplars, set.Exemplars),
 		},
+	}
+	if c.Relabel = spec.GetRelabel(); c.Relabel == nil {
+		c.Relabel = defaults.GetRelabel()
 	}
 	// The window also bounds how far two senders of one series may be apart.
 	c.OutOfOrderWindow = max(c.OutOfOrderWindow, minOutOfOrder)

@@ -32,6 +32,9 @@ type Feature uint32
 const (
 	// AllSamples are frames between members of other kinds of sample than floats.
 	AllSamples Feature = 2
+	// Relabelling are tenants' rules, and a label that splits requests: an older node
+	// would store what it should drop, or under another tenant.
+	Relabelling Feature = 2
 )
 
 // Version is the cluster version; it never falls.

@@ -147,8 +147,13 @@ func (c *complaints) verdicts(w *write, status int, text string) {
 			c.note(w.tenant, contentTexts[class], http.StatusBadRequest, n, excerpt(w.batch.Text(w.batch.Series[sum.first[class]])))
 		}
 	}
-	w.batch.Refused.Each(func(r wire.Reason, n int, first string) {
-		c.note(w.tenant, r.String(), http.StatusBadRequest, n, excerpt(first))
+	c.atDoor(w.tenant, &w.batch.Refused)
+}
+
+// atDoor notes what was refused before it was sent anywhere.
+func (c *complaints) atDoor(tenant string, refused *wire.Refusals) {
+	refused.Each(func(r wire.Reason, n int, first string) {
+		c.note(tenant, r.String(), http.StatusBadRequest, n, excerpt(first))
 	})
 }
 

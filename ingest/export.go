@@ -83,7 +83,7 @@ func (e *export) lay(ctx context.Context, body []byte, lim wire.Limits, b *wire.
 
 // answer turns the answer to a write that has been carried out into OTLP's: 200
 // where some data point is stored whole, and nothing is to be sent again.
-func (e *export) answer(w *write, status int, text string) (int, string) {
+func (e *export) answer(out *report, status int, text string) (int, string) {
 	switch status {
 	case http.StatusNoContent:
 		return http.StatusOK, ""
@@ -91,11 +91,7 @@ func (e *export) answer(w *write, status int, text string) (int, string) {
 	default:
 		return status, text
 	}
-	for sample, b := range w.tally.ballots {
-		if b.verdict == refused {
-			e.points.Refuse(sample)
-		}
-	}
+	out.refused(e.points.Refuse)
 	rejected := e.points.Rejected()
 	_, reasons, _ := strings.Cut(text, "\n")
 	text = fmt.Sprintf("%d of %d data points rejected; samples by reason:\n%s", rejected, e.points.Total, reasons)

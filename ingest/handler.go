@@ -70,18 +70,37 @@ func (i *Ingester) receive(w http.ResponseWriter, r *http.Request, tenant string
 	a.series, a.samples = len(b.wire.Series), b.wire.Samples+b.wire.Refused.Total()
 	a.exemplars, a.metadata = b.wire.Exemplars, b.wire.Metadata
 	repeat, _ := strconv.Atoi(r.Header.Get("Retry-Attempt"))
-	out := &write{ingester: i, tenant: tenant, batch: b.wire, frames: b.frames, repeat: repeat > 0 || m.export != nil}
-	out.run(r.Context(), v, t)
-	i.metrics.verdicts(out)
-	sum := out.tally.sum()
-	m.form.written(w.Header(), sum.stored-sum.histograms, sum.histograms)
-	status, text := answerOf(out)
-	i.complaints.verdicts(out, status, text)
+	out, err := i.carryOut(r.Context(), tenant, sight{v, t}, b, repeat > 0 || m.export != nil)
+	if err != nil {
+		return fail(w, err)
+	}
 	a.judged = true
+	m.form.written(w.Header(), out.stored-out.histograms, out.histograms)
+	status, text := out.answer()
 	if m.export != nil {
 		status, text = m.export.answer(out, status, text)
 	}
 	return say(w, status, text)
+}
+
+// carryOut writes what is laid out of a request, counts what becomes of it, and tells. Its
+// error is about the request as a whole: nothing of it was stored.
+func (i *Ingester) carryOut(ctx context.Context, tenant string, by sight, b *batch, repeat bool) (*report, error) {
+	if b.recast || by.view.recasts(by.tenant) {
+		return i.recast(ctx, tenant, by, b, repeat)
+	}
+	w := &write{ingester: i, tenant: tenant, batch: b.wire, frames: b.frames, repeat: repeat}
+	w.run(ctx, by.view, by.tenant)
+	return i.judged(w), nil
+}
+
+// judged counts what became of a write that has been carried out, and tells.
+func (i *Ingester) judged(w *write) *report {
+	i.metrics.verdicts(w)
+	r := reportOf(w)
+	status, text := r.answer()
+	i.complaints.verdicts(w, status, text)
+	return r
 }
 
 // tenant finds the tenant, and the view to serve it by; an unknown one is
@@ -105,6 +124,9 @@ func (i *Ingester) tenant(ctx context.Context, id string) (*View, Tenant, error)
 		if t, ok = v.Tenant(id); !ok {
 			return nil, t, refusal{http.StatusServiceUnavailable, fmt.Sprintf("tenant %q has just been deleted", id)}
 		}
+	}
+	if t.Unready != "" {
+		return nil, t, refusal{http.StatusServiceUnavailable, fmt.Sprintf("tenant %q: %s", id, t.Unready)}
 	}
 	if t.Suspended {
 		return nil, t, refusal{http.StatusForbidden, fmt.Sprintf("tenant %q is suspended", id)}
@@ -200,6 +222,7 @@ type batch struct {
 	frames *buffer
 	leave  []func()
 	held   int64 // bytes that are admitted for it
+	recast bool  // its series are not judged yet one by one
 }
 
 var batches = sync.Pool{New: func() any { return &wire.Batch{} }}
@@ -251,6 +274,9 @@ func (i *Ingester) batch(r *http.Request, tenant string, v *View, t Tenant, m me
 	lim.Bytes = int(max(size+size, m.form.frames(size))) + 1<<20
 	if m.form != remoteWrite1 {
 		lim.More = func(n int) (int, error) { return n, i.grow(b, n) }
+	}
+	if b.recast = v.recasts(t); b.recast {
+		lim = lim.Loose()
 	}
 	if m.export != nil {
 		err = m.export.lay(r.Context(), plain.b, lim, b.wire)

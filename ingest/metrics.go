@@ -25,6 +25,7 @@ type metrics struct {
 	deferred  *prometheus.CounterVec
 	limited   *prometheus.CounterVec
 	served    *prometheus.GaugeVec
+	relabel   *prometheus.CounterVec
 	exemplars prometheus.Counter
 	metadata  prometheus.Counter
 
@@ -81,6 +82,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		served: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "http_inflight_requests", Help: "Writes of a tenant that are being served.", ConstLabels: receiveHandler,
 		}, []string{"method", "tenant"}),
+		relabel: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "muster_ingest_relabel_dropped_samples_total", Help: "Samples that their tenant's relabelling rules dropped.",
+		}, []string{"tenant"}),
 		exemplars: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "muster_ingest_exemplars_ignored_total", Help: "Exemplars that came with writes and were left out.",
 		}),
@@ -118,7 +122,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		tenants: map[string]bool{}, timed: map[string]bool{},
 	}
 	if reg != nil {
-		reg.MustRegister(m.inflight, m.requests, m.seconds, m.size, m.samples, m.series, m.accepted, m.refused, m.deferred, m.limited, m.served,
+		reg.MustRegister(m.inflight, m.requests, m.seconds, m.size, m.samples, m.series, m.accepted, m.refused, m.deferred, m.limited, m.served, m.relabel,
 			m.exemplars, m.metadata, m.sentShares, m.forwards, m.replications, m.refusedShares, m.staleSeries, m.reroutedSeries, m.missedSamples, m.waits, m.otlpWarnings)
 	}
 	return m
@@ -161,9 +165,22 @@ func (m *metrics) verdicts(w *write) {
 			m.refused.WithLabelValues(w.tenant, contentTexts[class]).Add(float64(n))
 		}
 	}
-	w.batch.Refused.Each(func(r wire.Reason, n int, _ string) {
-		m.refused.WithLabelValues(w.tenant, r.String()).Add(float64(n))
+	m.refusedAtDoor(w.tenant, &w.batch.Refused)
+}
+
+func (m *metrics) refusedAtDoor(tenant string, refused *wire.Refusals) {
+	refused.Each(func(r wire.Reason, n int, _ string) {
+		m.refused.WithLabelValues(tenant, r.String()).Add(float64(n))
 	})
+}
+
+// dropped counts the samples that a tenant's rules took away. Where it is called
+// the tenant may have metrics by a request that came as another one.
+func (m *metrics) dropped(tenant string, samples int) {
+	m.remember(tenant)
+	if samples > 0 {
+		m.relabel.WithLabelValues(tenant).Add(float64(samples))
+	}
 }
 
 func (m *metrics) forwarded(a answer) {
@@ -240,7 +257,7 @@ func (m *metrics) sweep(known func(string) bool) {
 	for _, t := range gone {
 		of := prometheus.Labels{"tenant": t}
 		for _, v := range []interface{ DeletePartialMatch(prometheus.Labels) int }{
-			m.requests, m.seconds, m.size, m.samples, m.series, m.accepted, m.refused, m.deferred, m.limited, m.served,
+			m.requests, m.seconds, m.size, m.samples, m.series, m.accepted, m.refused, m.deferred, m.limited, m.served, m.relabel,
 		} {
 			v.DeletePartialMatch(of)
 		}

@@ -208,6 +208,15 @@ func (t *tally) giveUp(series []uint32) {
 	}
 }
 
+// refused calls f with the number of each sample that can never be stored.
+func (t *tally) refused(f func(sample int)) {
+	for sample := range t.ballots {
+		if t.ballots[sample].verdict == refused {
+			f(sample)
+		}
+	}
+}
+
 // takeStale are the series to route again, once.
 func (t *tally) takeStale() []uint32 {
 	s := t.stale

@@ -35,6 +35,8 @@ func statusOf(err error) int {
 		return http.StatusBadRequest
 	case errors.Is(err, ErrTenantRefused):
 		return http.StatusForbidden
+	case errors.Is(err, ErrTenantName):
+		return http.StatusBadRequest
 	default:
 		return http.StatusServiceUnavailable
 	}
@@ -69,40 +71,85 @@ type reason struct {
 	first string
 }
 
-// answerOf is the answer to a write that has been carried out, as far as it
-// could be: 204, 400 or 503.
-func answerOf(w *write) (status int, text string) {
+// report is what became of the samples of a write, or of several that one request
+// became.
+type report struct {
+	total, stored, forGood, deferred int
+	// histograms are those of the stored that are native histograms.
+	histograms int
+	// why says what the deferred lack, lines what is wrong with those refused for good.
+	why, lines []reason
+	// conflicting are those refused for good because something else is held, or may
+	// be, at their time.
+	conflicting int
+	// limited of the deferred are over a rate, and denied of those refused for good
+	// were never looked at: deniedBy is the status that says so.
+	limited, denied, deniedBy int
+	// refused calls f with the number of each sample of the request that was laid out and
+	// then refused for good.
+	refused func(f func(sample int))
+}
+
+// reportOf tells of a write that has been carried out.
+func reportOf(w *write) *report {
 	b, sum := w.batch, w.tally.sum()
-	var lines []reason
-	total, forGood := b.Samples+b.Refused.Total(), b.Refused.Total()
-	b.Refused.Each(func(r wire.Reason, n int, first string) {
-		lines = append(lines, reason{r.String(), n, first})
-	})
+	r := &report{total: b.Samples, stored: sum.stored, histograms: sum.histograms, deferred: sum.deferred, refused: w.tally.refused}
+	r.refuse(&b.Refused)
 	for class, n := range sum.refused {
 		if n > 0 {
-			forGood += n
-			lines = append(lines, reason{contentTexts[class], n, b.Text(b.Series[sum.first[class]])})
+			r.forGood += n
+			if class == conflictClass {
+				r.conflicting += n
+			}
+			r.lines = append(r.lines, reason{contentTexts[class], n, b.Text(b.Series[sum.first[class]])})
 		}
 	}
-	switch {
-	case sum.deferred > 0:
-		why := make([]reason, 0, len(w.troubles))
+	if sum.deferred > 0 {
 		for t, n := range w.troubles {
-			why = append(why, reason{t, n, ""})
+			r.why = append(r.why, reason{t, n, ""})
 		}
-		slices.SortFunc(why, func(a, b reason) int { return cmp.Or(b.count-a.count, strings.Compare(a.text, b.text)) })
-		for k := range why {
-			why[k].count, why[k].first = sum.deferred, b.Text(b.Series[sum.firstDeferred])
+		slices.SortFunc(r.why, func(a, b reason) int { return cmp.Or(b.count-a.count, strings.Compare(a.text, b.text)) })
+		for k := range r.why {
+			r.why[k].count, r.why[k].first = sum.deferred, b.Text(b.Series[sum.firstDeferred])
 		}
-		return http.StatusServiceUnavailable, page(
-			fmt.Sprintf("%d of %d samples lack their quorum: send again", sum.deferred, total), append(why, lines...))
-	case forGood > 0:
-		return http.StatusBadRequest, page(
-			fmt.Sprintf("%d of %d samples refused for good, %d stored", forGood, total, sum.stored), lines)
+	}
+	return r
+}
+
+// refuse adds what was refused at the door.
+func (r *report) refuse(refused *wire.Refusals) {
+	r.total += refused.Total()
+	r.forGood += refused.Total()
+	refused.Each(func(why wire.Reason, n int, first string) {
+		if why == wire.TooOld {
+			r.conflicting += n
+		}
+		r.lines = append(r.lines, reason{why.String(), n, first})
+	})
+}
+
+// answer is 204, 400 or 503, or what a part of a request says of the whole.
+func (r *report) answer() (status int, text string) {
+	switch {
+	case r.deferred > 0:
+		status = http.StatusServiceUnavailable
+		if r.limited == r.deferred {
+			status = http.StatusTooManyRequests
+		}
+		return status, page(fmt.Sprintf("%d of %d samples lack their quorum: send again", r.deferred, r.total), append(r.why, r.lines...))
+	case r.forGood > 0:
+		status = http.StatusBadRequest
+		if r.denied == r.total {
+			status = r.deniedBy
+		}
+		return status, page(fmt.Sprintf("%d of %d samples refused for good, %d stored", r.forGood, r.total, r.stored), r.lines)
 	default:
 		return http.StatusNoContent, ""
 	}
 }
+
+// conflictClass is the class of a value that contradicts another.
+const conflictClass = 0
 
 // contentTexts are the classes of ballot.content, in words.
 var contentTexts = [contents]string{

@@ -63,3 +63,6 @@ type Ensurer interface {
 // ErrTenantRefused is Ensure's answer for a tenant that is not to be created:
 // deleted not long ago, one too many, or no automatic creation.
 var ErrTenantRefused = errors.New("tenant may not be created by writing")
+
+// ErrTenantName means that a name is no tenant's id and never will be.
+var ErrTenantName = errors.New("not a tenant's id")

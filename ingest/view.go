@@ -4,6 +4,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/prometheus/model/relabel"
+
 	"github.com/muster-metrics/muster/ring"
 )
 
@@ -25,6 +27,13 @@ type View struct {
 	// FloatsOnly says that some member may not understand frames of any other
 	// kind: what is no float sample is refused, and travels nowhere.
 	FloatsOnly bool
+	// SplitLabel names the tenant of each series that has it; "": all series of a
+	// request are of one tenant.
+	SplitLabel string
+	// Admit says why a request that came as one tenant may not write series of
+	// another, or of itself; nil, as a function and as its answer: it may. The error
+	// wraps ErrTenantRefused or ErrTenantName.
+	Admit func(from, id string) error
 	// Tenant finds a tenant. It is called for each request and each share.
 	Tenant func(id string) (Tenant, bool)
 	// Ring finds a ring by its id; nil: there is none (any more).
@@ -52,7 +61,15 @@ type Tenant struct {
 	// FutureWindow is how far ahead of the cluster's clock a sample may be.
 	FutureWindow time.Duration
 	Limits       Limits
+	// Relabel are the rules that its series go through before they are placed.
+	Relabel []*relabel.Config
+	// Unready refuses its writes for the time being (503), and says why; "": not.
+	Unready string
 }
+
+// recasts says whether a request's series may come under other labels, or another
+// tenant, than it said.
+func (v *View) recasts(t Tenant) bool { return v.SplitLabel != "" || len(t.Relabel) > 0 }
 
 // MinWindow is the least age at which a sample is taken: clocks differ, and a
 // retry takes its time.

@@ -389,10 +389,51 @@ func TestSettings(t *testing.T) {
 		"tenant_defaults.retention": `{"tenant_defaults":{"retention":"x"}}`,
 		"auto_create_tenants":       `{"auto_create_tenants":"yes"}`,
 		"maintenance":               `{"maintenance":"on"}`,
-		"split_tenant_label":        `{"split_tenant_label":"team"}`,
+		"split_tenant_label":        `{"split_tenant_label":"__name__"}`,
 		"colour":                    `{"colour":1}`,
 	} {
 		b.refused("PUT", "/settings", body, 400, field)
+	}
+}
+
+func TestRelabellingRules(t *testing.T) {
+	b := newCluster(t)
+	const rules = `[{"source_labels":["__name__"],"regex":"go_.*","action":"drop"},{"regex":"pod","action":"labeldrop"},` +
+		`{"source_labels":["a","b"],"separator":"","modulus":8,"target_label":"shard","action":"hashmod"},{"target_label":"x","replacement":""}]`
+	b.call("PUT", "/tenants/a", `{"relabel":`+rules+`}`, 200)
+	var got tenantObject
+	reply := b.call("GET", "/tenants/a", "", 200)
+	if reply.as(&got); !strings.Contains(reply.text, `"relabel":`+rules) || len(*got.Relabel) != 4 {
+		t.Errorf("tenant %s", reply.text)
+	}
+	b.call("PUT", "/tenants/a", reply.text, 200)
+	b.call("PUT", "/tenants/b", `{"relabel":[]}`, 200)
+	if reply := b.call("GET", "/tenants/b", "", 200); !strings.Contains(reply.text, `"relabel":[]`) {
+		t.Errorf("tenant %s", reply.text)
+	}
+	b.call("PUT", "/settings", `{"split_tenant_label":"team","tenant_defaults":{"relabel":[{"regex":"pod","action":"labeldrop"}]}}`, 200)
+	for field, body := range map[string]string{
+		"relabel[0].action":        `{"relabel":[{"action":"shout"}]}`,
+		"relabel[1].regex":         `{"relabel":[{"target_label":"a"},{"target_label":"a","regex":"("}]}`,
+		"relabel[0].source_labels": `{"relabel":[{"target_label":"a","source_labels":["\u0000",""]}]}`,
+		"relabel[0]":               `{"relabel":[{"source_labels":["a"]}]}`, // replace wants a target
+		"relabel":                  `{"relabel":"drop"}`,
+		"relabel.colour":           `{"relabel":[{"colour":1}]}`,
+		"relabel.regex":            `{"relabel":[{"regex":1}]}`,
+	} {
+		b.refused("PUT", "/tenants/c", body, 400, field)
+	}
+	b.refused("PUT", "/tenants/c", `{"relabel":[`+strings.Repeat(`{"target_label":"a"},`, 100)+`{"target_label":"a"}]}`, 400, "relabel")
+	b.refused("PUT", "/tenants/c", `{"relabel":[{"target_label":"a","replacement":"`+strings.Repeat("x", 17<<10)+`"}]}`, 400, "relabel")
+	b.refused("PUT", "/settings", `{"tenant_defaults":{"relabel":[{"modulus":1,"action":"hashmod"}]}}`, 400, "tenant_defaults.relabel[0]")
+
+	var events struct{ Events []eventObject }
+	b.call("GET", "/cluster/events", "", 200).as(&events)
+	told := fmt.Sprint(events)
+	for _, want := range []string{`drop source_labels="__name__" regex="go_.*"`, "{relabel  none}", "{split_tenant_label  team}"} {
+		if !strings.Contains(told, want) {
+			t.Errorf("no event tells %s: %s", want, told)
+		}
 	}
 }
 

@@ -87,9 +87,6 @@ func (o settingsObject) settings() (*clusterpb.Settings, error) {
 		return nil, err
 	}
 	take(&s.DeadAfterMs, dead)
-	if s.GetSplitTenantLabel() != "" { // whoever switches this on expects something to happen
-		return nil, bad("split_tenant_label", "this version does not split tenants by a label")
-	}
 	if o.TenantAuth != nil {
 		if s.TenantAuth, err = parseTenantAuth(*o.TenantAuth); err != nil {
 			return nil, err

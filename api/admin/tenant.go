@@ -27,6 +27,8 @@ type specObject struct {
 	OutOfOrderWindow *span         `json:"out_of_order_window,omitempty"`
 	FutureWindow     *span         `json:"future_window,omitempty"`
 	Limits           *limitsObject `json:"limits,omitempty"`
+	// Relabel are the rules that the series go through; none, but there: none.
+	Relabel *[]relabelObject `json:"relabel,omitempty"`
 }
 
 type limitsObject struct {
@@ -58,6 +60,7 @@ func specOf(s *clusterpb.TenantSpec) specObject {
 	return specObject{
 		Retention: spanOrNil(s.RetentionMs), OutOfOrderWindow: spanOrNil(s.OutOfOrderWindowMs),
 		FutureWindow: spanOrNil(s.FutureWindowMs), Limits: limitsOf(s.GetLimits()),
+		Relabel: relabelOf(s.GetRelabel()),
 	}
 }
 
@@ -99,7 +102,9 @@ func (o specObject) spec(prefix string) (*clusterpb.TenantSpec, error) {
 			LabelNameLength: l.LabelNameLength, LabelValueLength: l.LabelValueLength, Exemplars: l.Exemplars,
 		}
 	}
-	return &s, nil
+	var err error
+	s.Relabel, err = relabelRules(prefix+"relabel", o.Relabel)
+	return &s, err
 }
 
 func tenantState(s clusterpb.TenantState) string {

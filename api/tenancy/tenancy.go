@@ -93,9 +93,25 @@ func (t *Tenancy) resolve(r *http.Request, write bool) (string, *refusal) {
 		return "", no
 	}
 	if !cluster.ValidTenantID(tenant) {
-		return "", refuse(http.StatusBadRequest, "tenant %s: want letters, digits and ._:@=+-, at most 128, beginning with a letter or a digit", quote(tenant))
+		return "", badName(tenant)
 	}
 	return tenant, admit(st, tenant, write)
+}
+
+// Admit says why a write for a tenant that some request names, and no credential,
+// would be refused; nil: it would not.
+func Admit(st *cluster.State, id string) error {
+	if !cluster.ValidTenantID(id) {
+		return badName(id)
+	}
+	if no := admit(st, id, true); no != nil {
+		return no
+	}
+	return nil
+}
+
+func badName(id string) *refusal {
+	return refuse(http.StatusBadRequest, "tenant %s: want letters, digits and ._:@=+-, at most 128, beginning with a letter or a digit", quote(id))
 }
 
 // admit asks whether the state lets the tenant in.

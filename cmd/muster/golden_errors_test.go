@@ -183,7 +183,7 @@ func noMore(mistake) []string { return nil }
 func (b *bed) files(t *testing.T) {
 	t.Helper()
 	for name, text := range map[string]string{
-		"tenants.yaml": "- id: team-a\n  retention: 30d\n", "field.yaml": "- id: team-a\n  retentoin: 30d\n", "twice.yaml": "- id: team-a\n- id: team-a\n",
+		"norule.yaml": "- action: shout\n", "tenants.yaml": "- id: team-a\n  retention: 30d\n", "field.yaml": "- id: team-a\n  retentoin: 30d\n", "twice.yaml": "- id: team-a\n- id: team-a\n",
 		"value.yaml": "id: team-a\nretention: -1\n", "empty.yaml": "", "empty.json": "[]", "taken.key": "a key\n",
 		"hashrings.json":   `[{"hashring":"imported","tenants":["imported"],"endpoints":["10.0.0.1:19391"]}]`,
 		"foreign.snapshot": string(foreign(t)),

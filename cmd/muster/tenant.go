@@ -50,6 +50,7 @@ func tenantPut(std stdio, create bool) *cli.Command {
 	for _, name := range sortedKeys(tenantLimits) {
 		flags = append(flags, &cli.Int64Flag{Name: name, Usage: "limit; 0: none; default: the settings'"})
 	}
+	flags = append(flags, &cli.StringFlag{Name: "relabel", Usage: "file with a list of Prometheus' relabel rules, - for stdin; [] for none; default: the settings'"})
 	cmd, done := &cli.Command{Name: "set", Usage: "change a tenant", ArgsUsage: "ID", Flags: flags}, "changed"
 	if create {
 		cmd.Name, cmd.Usage, done = "create", "create a tenant", "created"
@@ -60,6 +61,12 @@ func tenantPut(std stdio, create bool) *cli.Command {
 		id, err := oneArg(c, "the tenant's id")
 		if err != nil {
 			return err
+		}
+		var rules json.RawMessage
+		if c.IsSet("relabel") {
+			if rules, err = relabelFile(c.String("relabel")); err != nil {
+				return err
+			}
 		}
 		if c.IsSet("ring") || c.IsSet("delete-emptied") {
 			return moveTenant(c, std, id)
@@ -73,6 +80,9 @@ func tenantPut(std stdio, create bool) *cli.Command {
 			return err
 		}
 		overlay(c, tenant)
+		if rules != nil {
+			tenant["relabel"] = rules
+		}
 		r.body = tenant
 		return act(c, std, done+" tenant "+id, r)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -91,6 +92,10 @@ func parseTenant(n *yaml.Node) (tenantSpec, error) {
 			return eachField(value, "limits", func(key string, line int, value *yaml.Node) error {
 				return t.limit(key, line, value)
 			})
+		case key == "relabel":
+			text, err := relabelText(value)
+			t.fields[key] = text
+			return err
 		case slices.Contains(computedFields, key):
 			return nil
 		case value.Kind != yaml.ScalarNode:
@@ -174,6 +179,10 @@ func (t tenantSpec) body() map[string]any {
 			limits[field] = n
 			continue
 		}
+		if path == "relabel" {
+			out[path] = json.RawMessage(value)
+			continue
+		}
 		out[path] = value
 	}
 	if len(limits) > 0 {
@@ -195,6 +204,8 @@ func (t tenantSpec) differences(was map[string]string) []string {
 	for _, p := range sortedKeys(paths) {
 		switch before, after := was[p], t.fields[p]; {
 		case before == after:
+		case p == "relabel":
+			out = append(out, "relabel "+rulesIn(before)+" -> "+rulesIn(after))
 		case before == "":
 			out = append(out, p+"="+after)
 		case after == "":

@@ -25,7 +25,7 @@ func moveTenant(c *cli.Context, std stdio, id string) error {
 		return usageError(errors.New("--delete-emptied wants --ring RING"))
 	}
 	others := map[string]any{}
-	if overlay(c, others); len(others) > 0 {
+	if overlay(c, others); len(others) > 0 || c.IsSet("relabel") {
 		return usageError(errors.New("--ring is a change of its own: set the other fields before or after it"))
 	}
 	body := struct {

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"fmt"
 	"time"
 
+	"github.com/muster-metrics/muster/api/tenancy"
 	"github.com/muster-metrics/muster/cluster"
 	"github.com/muster-metrics/muster/ingest"
 	"github.com/muster-metrics/muster/proto/clusterpb"
@@ -16,6 +18,7 @@ type views struct {
 	clock   func() time.Duration // this node's minus the cluster's
 	refuses func() string        // why the write door is shut; "": it is open
 	rings   map[uint64]*ingest.Ring
+	rules   rulebook
 }
 
 func newViews(storeID [16]byte, clock func() time.Duration, refuses func() string) *views {
@@ -38,7 +41,9 @@ func (v *views) of(st *cluster.State) *ingest.View {
 		Revision:    st.Revision(),
 		AutoCreate:  st.Settings().GetAutoCreateTenants(),
 		FloatsOnly:  !st.Supports(cluster.AllSamples),
-		Tenant:      func(id string) (ingest.Tenant, bool) { return tenantOf(st, id) },
+		SplitLabel:  st.Settings().GetSplitTenantLabel(),
+		Admit:       func(from, id string) error { return admitTenant(st, from, id) },
+		Tenant:      func(id string) (ingest.Tenant, bool) { return tenantOf(st, &v.rules, id) },
 		Ring:        func(id uint64) *ingest.Ring { return rings[id] },
 		Store:       func(s ring.Store) (ingest.Peer, bool) { return peerOf(st, s) },
 		ClockOffset: func() time.Duration { return -v.clock() },
@@ -50,13 +55,13 @@ func (v *views) of(st *cluster.State) *ingest.View {
 	return view
 }
 
-func tenantOf(st *cluster.State, id string) (ingest.Tenant, bool) {
+func tenantOf(st *cluster.State, rules *rulebook, id string) (ingest.Tenant, bool) {
 	t := st.Tenant(id)
 	if t == nil {
 		return ingest.Tenant{}, false
 	}
 	c := st.TenantConfig(t)
-	return ingest.Tenant{
+	tenant := ingest.Tenant{
 		Incarnation:      t.GetIncarnation(),
 		Ring:             t.GetRoute().GetRing(),
 		Routed:           t.GetRoute().GetFrom(),
@@ -71,7 +76,24 @@ func tenantOf(st *cluster.State, id string) (ingest.Tenant, bool) {
 			LabelNameLength:   c.Limits.LabelNameLength,
 			LabelValueLength:  c.Limits.LabelValueLength,
 		},
-	}, true
+	}
+	tenant.Relabel, tenant.Unready = rules.of(c.Relabel)
+	return tenant, true
+}
+
+// admitTenant says why a request that came as one tenant may not write series of
+// another, or of itself. A credential is one tenant's.
+func admitTenant(st *cluster.State, from, id string) error {
+	if from != id && st.Settings().GetTenantAuth() != clusterpb.TenantAuth_AUTH_HEADER {
+		return fmt.Errorf("%w: the credential is of tenant %s, and writes for no other", ingest.ErrTenantRefused, from)
+	}
+	if err := tenancy.Admit(st, id); err != nil {
+		if !cluster.ValidTenantID(id) {
+			return fmt.Errorf("%w: %w", ingest.ErrTenantName, err)
+		}
+		return fmt.Errorf("%w: %w", ingest.ErrTenantRefused, err)
+	}
+	return nil
 }
 
 func peerOf(st *cluster.State, s ring.Store) (ingest.Peer, bool) {

@@ -23,6 +23,8 @@ type Limits struct {
 	// FloatsOnly refuses every kind of sample but floats: some member does not
 	// understand the others yet.
 	FloatsOnly bool
+	// Nameless takes series without a metric name: they may get one.
+	Nameless bool
 	// MinTime and MaxTime are the oldest and the newest time that is taken, Unix
 	// milliseconds.
 	MinTime, MaxTime int64
@@ -182,7 +184,7 @@ func (w *walker) fastLabels(ts []byte) (int, bool) {
 	dst := w.b.Frames
 	labels := len(dst)
 	var prev []byte
-	p, names, named := 0, 0, false
+	p, names, named := 0, 0, w.lim.Nameless
 	for p+1 < len(ts) && ts[p] == 0x0a {
 		l := int(ts[p+1])
 		p += 2

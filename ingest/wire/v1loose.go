@@ -151,7 +151,7 @@ func (w *walker) tidy() (Reason, bool) {
 	}
 	b.labels = slices.DeleteFunc(b.labels, func(l label) bool { return len(l.value) == 0 })
 	slices.SortStableFunc(b.labels, func(a, c label) int { return bytes.Compare(a.name, c.name) })
-	size, named := 0, false
+	size, named := 0, w.lim.Nameless
 	for i, l := range b.labels {
 		switch {
 		case len(l.name) == 0:

@@ -136,7 +136,7 @@ func (w *walker) fastV2(ts []byte) bool {
 func (w *walker) fastRefs(refs []byte) bool {
 	body, at := w.symbols.body, w.symbols.at
 	dst := w.b.Frames
-	labels, names, named := len(dst), 0, false
+	labels, names, named := len(dst), 0, w.lim.Nameless
 	var prev []byte
 	for i := 0; i < len(refs); {
 		n, k := shortRef(refs, i)

@@ -1526,8 +1526,10 @@ type TenantSpec struct {
 	OutOfOrderWindowMs *int64                 `protobuf:"varint,2,opt,name=out_of_order_window_ms,json=outOfOrderWindowMs,proto3,oneof" json:"out_of_order_window_ms,omitempty"`
 	FutureWindowMs     *int64                 `protobuf:"varint,3,opt,name=future_window_ms,json=futureWindowMs,proto3,oneof" json:"future_window_ms,omitempty"`
 	Limits             *Limits                `protobuf:"bytes,4,opt,name=limits,proto3" json:"limits,omitempty"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	// Absent: the default's; present and empty: none.
+	Relabel       *RelabelRules `protobuf:"bytes,97,opt,name=relabel,proto3" json:"relabel,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *TenantSpec) Reset() {
@@ -1588,6 +1590,152 @@ func (x *TenantSpec) GetLimits() *Limits {
 	return nil
 }
 
+func (x *TenantSpec) GetRelabel() *RelabelRules {
+	if x != nil {
+		return x.Relabel
+	}
+	return nil
+}
+
+// RelabelRules change or drop a tenant's series as they come in, one after the
+// other. They are Prometheus' relabel_config; what is absent has its default.
+type RelabelRules struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Rules         []*RelabelRule         `protobuf:"bytes,1,rep,name=rules,proto3" json:"rules,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RelabelRules) Reset() {
+	*x = RelabelRules{}
+	mi := &file_clusterpb_state_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RelabelRules) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RelabelRules) ProtoMessage() {}
+
+func (x *RelabelRules) ProtoReflect() protoreflect.Message {
+	mi := &file_clusterpb_state_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RelabelRules.ProtoReflect.Descriptor instead.
+func (*RelabelRules) Descriptor() ([]byte, []int) {
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *RelabelRules) GetRules() []*RelabelRule {
+	if x != nil {
+		return x.Rules
+	}
+	return nil
+}
+
+type RelabelRule struct {
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	SourceLabels []string               `protobuf:"bytes,1,rep,name=source_labels,json=sourceLabels,proto3" json:"source_labels,omitempty"`
+	Separator    *string                `protobuf:"bytes,2,opt,name=separator,proto3,oneof" json:"separator,omitempty"`
+	Regex        *string                `protobuf:"bytes,3,opt,name=regex,proto3,oneof" json:"regex,omitempty"`
+	Modulus      uint64                 `protobuf:"varint,4,opt,name=modulus,proto3" json:"modulus,omitempty"`
+	TargetLabel  string                 `protobuf:"bytes,5,opt,name=target_label,json=targetLabel,proto3" json:"target_label,omitempty"`
+	Replacement  *string                `protobuf:"bytes,6,opt,name=replacement,proto3,oneof" json:"replacement,omitempty"`
+	// "": replace.
+	Action        string `protobuf:"bytes,7,opt,name=action,proto3" json:"action,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RelabelRule) Reset() {
+	*x = RelabelRule{}
+	mi := &file_clusterpb_state_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RelabelRule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RelabelRule) ProtoMessage() {}
+
+func (x *RelabelRule) ProtoReflect() protoreflect.Message {
+	mi := &file_clusterpb_state_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RelabelRule.ProtoReflect.Descriptor instead.
+func (*RelabelRule) Descriptor() ([]byte, []int) {
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *RelabelRule) GetSourceLabels() []string {
+	if x != nil {
+		return x.SourceLabels
+	}
+	return nil
+}
+
+func (x *RelabelRule) GetSeparator() string {
+	if x != nil && x.Separator != nil {
+		return *x.Separator
+	}
+	return ""
+}
+
+func (x *RelabelRule) GetRegex() string {
+	if x != nil && x.Regex != nil {
+		return *x.Regex
+	}
+	return ""
+}
+
+func (x *RelabelRule) GetModulus() uint64 {
+	if x != nil {
+		return x.Modulus
+	}
+	return 0
+}
+
+func (x *RelabelRule) GetTargetLabel() string {
+	if x != nil {
+		return x.TargetLabel
+	}
+	return ""
+}
+
+func (x *RelabelRule) GetReplacement() string {
+	if x != nil && x.Replacement != nil {
+		return *x.Replacement
+	}
+	return ""
+}
+
+func (x *RelabelRule) GetAction() string {
+	if x != nil {
+		return x.Action
+	}
+	return ""
+}
+
 // Limits of a tenant; 0 is unlimited, an absent field takes the default.
 type Limits struct {
 	state               protoimpl.MessageState `protogen:"open.v1"`
@@ -1608,7 +1756,7 @@ type Limits struct {
 
 func (x *Limits) Reset() {
 	*x = Limits{}
-	mi := &file_clusterpb_state_proto_msgTypes[10]
+	mi := &file_clusterpb_state_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1620,7 +1768,7 @@ func (x *Limits) String() string {
 func (*Limits) ProtoMessage() {}
 
 func (x *Limits) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[10]
+	mi := &file_clusterpb_state_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1633,7 +1781,7 @@ func (x *Limits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Limits.ProtoReflect.Descriptor instead.
 func (*Limits) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{10}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Limits) GetActiveSeries() int64 {
@@ -1732,7 +1880,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_clusterpb_state_proto_msgTypes[11]
+	mi := &file_clusterpb_state_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1744,7 +1892,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[11]
+	mi := &file_clusterpb_state_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1757,7 +1905,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{11}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Route) GetRing() uint64 {
@@ -1824,7 +1972,7 @@ type TenantToken struct {
 
 func (x *TenantToken) Reset() {
 	*x = TenantToken{}
-	mi := &file_clusterpb_state_proto_msgTypes[12]
+	mi := &file_clusterpb_state_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1836,7 +1984,7 @@ func (x *TenantToken) String() string {
 func (*TenantToken) ProtoMessage() {}
 
 func (x *TenantToken) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[12]
+	mi := &file_clusterpb_state_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1849,7 +1997,7 @@ func (x *TenantToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TenantToken.ProtoReflect.Descriptor instead.
 func (*TenantToken) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{12}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *TenantToken) GetId() string {
@@ -1902,7 +2050,7 @@ type Tombstone struct {
 
 func (x *Tombstone) Reset() {
 	*x = Tombstone{}
-	mi := &file_clusterpb_state_proto_msgTypes[13]
+	mi := &file_clusterpb_state_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1914,7 +2062,7 @@ func (x *Tombstone) String() string {
 func (*Tombstone) ProtoMessage() {}
 
 func (x *Tombstone) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[13]
+	mi := &file_clusterpb_state_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1927,7 +2075,7 @@ func (x *Tombstone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tombstone.ProtoReflect.Descriptor instead.
 func (*Tombstone) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{13}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Tombstone) GetTenant() string {
@@ -1989,7 +2137,7 @@ type Settings struct {
 
 func (x *Settings) Reset() {
 	*x = Settings{}
-	mi := &file_clusterpb_state_proto_msgTypes[14]
+	mi := &file_clusterpb_state_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2001,7 +2149,7 @@ func (x *Settings) String() string {
 func (*Settings) ProtoMessage() {}
 
 func (x *Settings) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[14]
+	mi := &file_clusterpb_state_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2014,7 +2162,7 @@ func (x *Settings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Settings.ProtoReflect.Descriptor instead.
 func (*Settings) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{14}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Settings) GetDefaultTenant() string {
@@ -2143,7 +2291,7 @@ type Token struct {
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_clusterpb_state_proto_msgTypes[15]
+	mi := &file_clusterpb_state_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2155,7 +2303,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[15]
+	mi := &file_clusterpb_state_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2168,7 +2316,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{15}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Token) GetId() string {
@@ -2253,7 +2401,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_clusterpb_state_proto_msgTypes[16]
+	mi := &file_clusterpb_state_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2265,7 +2413,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[16]
+	mi := &file_clusterpb_state_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2278,7 +2426,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{16}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Event) GetRevision() uint64 {
@@ -2349,7 +2497,7 @@ type FieldChange struct {
 
 func (x *FieldChange) Reset() {
 	*x = FieldChange{}
-	mi := &file_clusterpb_state_proto_msgTypes[17]
+	mi := &file_clusterpb_state_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2361,7 +2509,7 @@ func (x *FieldChange) String() string {
 func (*FieldChange) ProtoMessage() {}
 
 func (x *FieldChange) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[17]
+	mi := &file_clusterpb_state_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2374,7 +2522,7 @@ func (x *FieldChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FieldChange.ProtoReflect.Descriptor instead.
 func (*FieldChange) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{17}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *FieldChange) GetField() string {
@@ -2418,7 +2566,7 @@ type Request struct {
 
 func (x *Request) Reset() {
 	*x = Request{}
-	mi := &file_clusterpb_state_proto_msgTypes[18]
+	mi := &file_clusterpb_state_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2430,7 +2578,7 @@ func (x *Request) String() string {
 func (*Request) ProtoMessage() {}
 
 func (x *Request) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[18]
+	mi := &file_clusterpb_state_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2443,7 +2591,7 @@ func (x *Request) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Request.ProtoReflect.Descriptor instead.
 func (*Request) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{18}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Request) GetId() []byte {
@@ -2531,7 +2679,7 @@ type Cluster struct {
 
 func (x *Cluster) Reset() {
 	*x = Cluster{}
-	mi := &file_clusterpb_state_proto_msgTypes[19]
+	mi := &file_clusterpb_state_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2543,7 +2691,7 @@ func (x *Cluster) String() string {
 func (*Cluster) ProtoMessage() {}
 
 func (x *Cluster) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[19]
+	mi := &file_clusterpb_state_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2556,7 +2704,7 @@ func (x *Cluster) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cluster.ProtoReflect.Descriptor instead.
 func (*Cluster) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{19}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Cluster) GetName() string {
@@ -2652,7 +2800,7 @@ type LostHistory struct {
 
 func (x *LostHistory) Reset() {
 	*x = LostHistory{}
-	mi := &file_clusterpb_state_proto_msgTypes[20]
+	mi := &file_clusterpb_state_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2664,7 +2812,7 @@ func (x *LostHistory) String() string {
 func (*LostHistory) ProtoMessage() {}
 
 func (x *LostHistory) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[20]
+	mi := &file_clusterpb_state_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2677,7 +2825,7 @@ func (x *LostHistory) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LostHistory.ProtoReflect.Descriptor instead.
 func (*LostHistory) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{20}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *LostHistory) GetAfter() uint64 {
@@ -2722,7 +2870,7 @@ type CARotation struct {
 
 func (x *CARotation) Reset() {
 	*x = CARotation{}
-	mi := &file_clusterpb_state_proto_msgTypes[21]
+	mi := &file_clusterpb_state_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2734,7 +2882,7 @@ func (x *CARotation) String() string {
 func (*CARotation) ProtoMessage() {}
 
 func (x *CARotation) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[21]
+	mi := &file_clusterpb_state_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2747,7 +2895,7 @@ func (x *CARotation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CARotation.ProtoReflect.Descriptor instead.
 func (*CARotation) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{21}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *CARotation) GetRevision() uint64 {
@@ -2795,7 +2943,7 @@ type IssuedCertificate struct {
 
 func (x *IssuedCertificate) Reset() {
 	*x = IssuedCertificate{}
-	mi := &file_clusterpb_state_proto_msgTypes[22]
+	mi := &file_clusterpb_state_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2807,7 +2955,7 @@ func (x *IssuedCertificate) String() string {
 func (*IssuedCertificate) ProtoMessage() {}
 
 func (x *IssuedCertificate) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[22]
+	mi := &file_clusterpb_state_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2820,7 +2968,7 @@ func (x *IssuedCertificate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IssuedCertificate.ProtoReflect.Descriptor instead.
 func (*IssuedCertificate) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{22}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *IssuedCertificate) GetSerial() string {
@@ -2912,7 +3060,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_clusterpb_state_proto_msgTypes[23]
+	mi := &file_clusterpb_state_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2924,7 +3072,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[23]
+	mi := &file_clusterpb_state_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2937,7 +3085,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{23}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Record) GetOf() isRecord_Of {
@@ -3157,7 +3305,7 @@ type SnapshotHeader struct {
 
 func (x *SnapshotHeader) Reset() {
 	*x = SnapshotHeader{}
-	mi := &file_clusterpb_state_proto_msgTypes[24]
+	mi := &file_clusterpb_state_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3169,7 +3317,7 @@ func (x *SnapshotHeader) String() string {
 func (*SnapshotHeader) ProtoMessage() {}
 
 func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[24]
+	mi := &file_clusterpb_state_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3182,7 +3330,7 @@ func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
 func (*SnapshotHeader) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{24}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *SnapshotHeader) GetFormat() uint32 {
@@ -3210,7 +3358,7 @@ type SnapshotFooter struct {
 
 func (x *SnapshotFooter) Reset() {
 	*x = SnapshotFooter{}
-	mi := &file_clusterpb_state_proto_msgTypes[25]
+	mi := &file_clusterpb_state_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3222,7 +3370,7 @@ func (x *SnapshotFooter) String() string {
 func (*SnapshotFooter) ProtoMessage() {}
 
 func (x *SnapshotFooter) ProtoReflect() protoreflect.Message {
-	mi := &file_clusterpb_state_proto_msgTypes[25]
+	mi := &file_clusterpb_state_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3235,7 +3383,7 @@ func (x *SnapshotFooter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotFooter.ProtoReflect.Descriptor instead.
 func (*SnapshotFooter) Descriptor() ([]byte, []int) {
-	return file_clusterpb_state_proto_rawDescGZIP(), []int{25}
+	return file_clusterpb_state_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *SnapshotFooter) GetRecords() uint64 {
@@ -3383,16 +3531,31 @@ const file_clusterpb_state_proto_rawDesc = "" +
 	"created_ms\x18/ \x01(\x03R\tcreatedMs\x12\x1d\n" +
 	"\n" +
 	"created_by\x180 \x01(\tR\tcreatedBy\x12!\n" +
-	"\fforgotten_ms\x18H \x01(\x03R\vforgottenMs\"\x90\x02\n" +
+	"\fforgotten_ms\x18H \x01(\x03R\vforgottenMs\"\xcb\x02\n" +
 	"\n" +
 	"TenantSpec\x12&\n" +
 	"\fretention_ms\x18\x01 \x01(\x03H\x00R\vretentionMs\x88\x01\x01\x127\n" +
 	"\x16out_of_order_window_ms\x18\x02 \x01(\x03H\x01R\x12outOfOrderWindowMs\x88\x01\x01\x12-\n" +
 	"\x10future_window_ms\x18\x03 \x01(\x03H\x02R\x0efutureWindowMs\x88\x01\x01\x121\n" +
-	"\x06limits\x18\x04 \x01(\v2\x19.muster.cluster.v1.LimitsR\x06limitsB\x0f\n" +
+	"\x06limits\x18\x04 \x01(\v2\x19.muster.cluster.v1.LimitsR\x06limits\x129\n" +
+	"\arelabel\x18a \x01(\v2\x1f.muster.cluster.v1.RelabelRulesR\arelabelB\x0f\n" +
 	"\r_retention_msB\x19\n" +
 	"\x17_out_of_order_window_msB\x13\n" +
-	"\x11_future_window_ms\"\x86\x06\n" +
+	"\x11_future_window_ms\"D\n" +
+	"\fRelabelRules\x124\n" +
+	"\x05rules\x18\x01 \x03(\v2\x1e.muster.cluster.v1.RelabelRuleR\x05rules\"\x94\x02\n" +
+	"\vRelabelRule\x12#\n" +
+	"\rsource_labels\x18\x01 \x03(\tR\fsourceLabels\x12!\n" +
+	"\tseparator\x18\x02 \x01(\tH\x00R\tseparator\x88\x01\x01\x12\x19\n" +
+	"\x05regex\x18\x03 \x01(\tH\x01R\x05regex\x88\x01\x01\x12\x18\n" +
+	"\amodulus\x18\x04 \x01(\x04R\amodulus\x12!\n" +
+	"\ftarget_label\x18\x05 \x01(\tR\vtargetLabel\x12%\n" +
+	"\vreplacement\x18\x06 \x01(\tH\x02R\vreplacement\x88\x01\x01\x12\x16\n" +
+	"\x06action\x18\a \x01(\tR\x06actionB\f\n" +
+	"\n" +
+	"_separatorB\b\n" +
+	"\x06_regexB\x0e\n" +
+	"\f_replacement\"\x86\x06\n" +
 	"\x06Limits\x12(\n" +
 	"\ractive_series\x18\x01 \x01(\x03H\x00R\factiveSeries\x88\x01\x01\x126\n" +
 	"\x15new_series_per_second\x18\x02 \x01(\x03H\x01R\x12newSeriesPerSecond\x88\x01\x01\x121\n" +
@@ -3606,7 +3769,7 @@ func file_clusterpb_state_proto_rawDescGZIP() []byte {
 }
 
 var file_clusterpb_state_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_clusterpb_state_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_clusterpb_state_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_clusterpb_state_proto_goTypes = []any{
 	(MemberState)(0),          // 0: muster.cluster.v1.MemberState
 	(MoveCause)(0),            // 1: muster.cluster.v1.MoveCause
@@ -3624,22 +3787,24 @@ var file_clusterpb_state_proto_goTypes = []any{
 	(*Epoch)(nil),             // 13: muster.cluster.v1.Epoch
 	(*Tenant)(nil),            // 14: muster.cluster.v1.Tenant
 	(*TenantSpec)(nil),        // 15: muster.cluster.v1.TenantSpec
-	(*Limits)(nil),            // 16: muster.cluster.v1.Limits
-	(*Route)(nil),             // 17: muster.cluster.v1.Route
-	(*TenantToken)(nil),       // 18: muster.cluster.v1.TenantToken
-	(*Tombstone)(nil),         // 19: muster.cluster.v1.Tombstone
-	(*Settings)(nil),          // 20: muster.cluster.v1.Settings
-	(*Token)(nil),             // 21: muster.cluster.v1.Token
-	(*Event)(nil),             // 22: muster.cluster.v1.Event
-	(*FieldChange)(nil),       // 23: muster.cluster.v1.FieldChange
-	(*Request)(nil),           // 24: muster.cluster.v1.Request
-	(*Cluster)(nil),           // 25: muster.cluster.v1.Cluster
-	(*LostHistory)(nil),       // 26: muster.cluster.v1.LostHistory
-	(*CARotation)(nil),        // 27: muster.cluster.v1.CARotation
-	(*IssuedCertificate)(nil), // 28: muster.cluster.v1.IssuedCertificate
-	(*Record)(nil),            // 29: muster.cluster.v1.Record
-	(*SnapshotHeader)(nil),    // 30: muster.cluster.v1.SnapshotHeader
-	(*SnapshotFooter)(nil),    // 31: muster.cluster.v1.SnapshotFooter
+	(*RelabelRules)(nil),      // 16: muster.cluster.v1.RelabelRules
+	(*RelabelRule)(nil),       // 17: muster.cluster.v1.RelabelRule
+	(*Limits)(nil),            // 18: muster.cluster.v1.Limits
+	(*Route)(nil),             // 19: muster.cluster.v1.Route
+	(*TenantToken)(nil),       // 20: muster.cluster.v1.TenantToken
+	(*Tombstone)(nil),         // 21: muster.cluster.v1.Tombstone
+	(*Settings)(nil),          // 22: muster.cluster.v1.Settings
+	(*Token)(nil),             // 23: muster.cluster.v1.Token
+	(*Event)(nil),             // 24: muster.cluster.v1.Event
+	(*FieldChange)(nil),       // 25: muster.cluster.v1.FieldChange
+	(*Request)(nil),           // 26: muster.cluster.v1.Request
+	(*Cluster)(nil),           // 27: muster.cluster.v1.Cluster
+	(*LostHistory)(nil),       // 28: muster.cluster.v1.LostHistory
+	(*CARotation)(nil),        // 29: muster.cluster.v1.CARotation
+	(*IssuedCertificate)(nil), // 30: muster.cluster.v1.IssuedCertificate
+	(*Record)(nil),            // 31: muster.cluster.v1.Record
+	(*SnapshotHeader)(nil),    // 32: muster.cluster.v1.SnapshotHeader
+	(*SnapshotFooter)(nil),    // 33: muster.cluster.v1.SnapshotFooter
 }
 var file_clusterpb_state_proto_depIdxs = []int32{
 	0,  // 0: muster.cluster.v1.Member.state:type_name -> muster.cluster.v1.MemberState
@@ -3651,35 +3816,37 @@ var file_clusterpb_state_proto_depIdxs = []int32{
 	13, // 6: muster.cluster.v1.Table.past:type_name -> muster.cluster.v1.Epoch
 	3,  // 7: muster.cluster.v1.Tenant.state:type_name -> muster.cluster.v1.TenantState
 	15, // 8: muster.cluster.v1.Tenant.spec:type_name -> muster.cluster.v1.TenantSpec
-	17, // 9: muster.cluster.v1.Tenant.route:type_name -> muster.cluster.v1.Route
-	17, // 10: muster.cluster.v1.Tenant.past_routes:type_name -> muster.cluster.v1.Route
-	18, // 11: muster.cluster.v1.Tenant.tokens:type_name -> muster.cluster.v1.TenantToken
-	16, // 12: muster.cluster.v1.TenantSpec.limits:type_name -> muster.cluster.v1.Limits
-	4,  // 13: muster.cluster.v1.Settings.tenant_auth:type_name -> muster.cluster.v1.TenantAuth
-	15, // 14: muster.cluster.v1.Settings.tenant_defaults:type_name -> muster.cluster.v1.TenantSpec
-	5,  // 15: muster.cluster.v1.Token.role:type_name -> muster.cluster.v1.TokenRole
-	23, // 16: muster.cluster.v1.Event.changes:type_name -> muster.cluster.v1.FieldChange
-	26, // 17: muster.cluster.v1.Cluster.lost_history:type_name -> muster.cluster.v1.LostHistory
-	27, // 18: muster.cluster.v1.Cluster.ca_rotation:type_name -> muster.cluster.v1.CARotation
-	28, // 19: muster.cluster.v1.Cluster.issued:type_name -> muster.cluster.v1.IssuedCertificate
-	30, // 20: muster.cluster.v1.Record.header:type_name -> muster.cluster.v1.SnapshotHeader
-	25, // 21: muster.cluster.v1.Record.cluster:type_name -> muster.cluster.v1.Cluster
-	20, // 22: muster.cluster.v1.Record.settings:type_name -> muster.cluster.v1.Settings
-	6,  // 23: muster.cluster.v1.Record.member:type_name -> muster.cluster.v1.Member
-	8,  // 24: muster.cluster.v1.Record.removed:type_name -> muster.cluster.v1.RemovedMember
-	9,  // 25: muster.cluster.v1.Record.store:type_name -> muster.cluster.v1.Store
-	10, // 26: muster.cluster.v1.Record.ring:type_name -> muster.cluster.v1.Ring
-	14, // 27: muster.cluster.v1.Record.tenant:type_name -> muster.cluster.v1.Tenant
-	19, // 28: muster.cluster.v1.Record.tombstone:type_name -> muster.cluster.v1.Tombstone
-	21, // 29: muster.cluster.v1.Record.token:type_name -> muster.cluster.v1.Token
-	22, // 30: muster.cluster.v1.Record.event:type_name -> muster.cluster.v1.Event
-	24, // 31: muster.cluster.v1.Record.request:type_name -> muster.cluster.v1.Request
-	31, // 32: muster.cluster.v1.Record.footer:type_name -> muster.cluster.v1.SnapshotFooter
-	33, // [33:33] is the sub-list for method output_type
-	33, // [33:33] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	19, // 9: muster.cluster.v1.Tenant.route:type_name -> muster.cluster.v1.Route
+	19, // 10: muster.cluster.v1.Tenant.past_routes:type_name -> muster.cluster.v1.Route
+	20, // 11: muster.cluster.v1.Tenant.tokens:type_name -> muster.cluster.v1.TenantToken
+	18, // 12: muster.cluster.v1.TenantSpec.limits:type_name -> muster.cluster.v1.Limits
+	16, // 13: muster.cluster.v1.TenantSpec.relabel:type_name -> muster.cluster.v1.RelabelRules
+	17, // 14: muster.cluster.v1.RelabelRules.rules:type_name -> muster.cluster.v1.RelabelRule
+	4,  // 15: muster.cluster.v1.Settings.tenant_auth:type_name -> muster.cluster.v1.TenantAuth
+	15, // 16: muster.cluster.v1.Settings.tenant_defaults:type_name -> muster.cluster.v1.TenantSpec
+	5,  // 17: muster.cluster.v1.Token.role:type_name -> muster.cluster.v1.TokenRole
+	25, // 18: muster.cluster.v1.Event.changes:type_name -> muster.cluster.v1.FieldChange
+	28, // 19: muster.cluster.v1.Cluster.lost_history:type_name -> muster.cluster.v1.LostHistory
+	29, // 20: muster.cluster.v1.Cluster.ca_rotation:type_name -> muster.cluster.v1.CARotation
+	30, // 21: muster.cluster.v1.Cluster.issued:type_name -> muster.cluster.v1.IssuedCertificate
+	32, // 22: muster.cluster.v1.Record.header:type_name -> muster.cluster.v1.SnapshotHeader
+	27, // 23: muster.cluster.v1.Record.cluster:type_name -> muster.cluster.v1.Cluster
+	22, // 24: muster.cluster.v1.Record.settings:type_name -> muster.cluster.v1.Settings
+	6,  // 25: muster.cluster.v1.Record.member:type_name -> muster.cluster.v1.Member
+	8,  // 26: muster.cluster.v1.Record.removed:type_name -> muster.cluster.v1.RemovedMember
+	9,  // 27: muster.cluster.v1.Record.store:type_name -> muster.cluster.v1.Store
+	10, // 28: muster.cluster.v1.Record.ring:type_name -> muster.cluster.v1.Ring
+	14, // 29: muster.cluster.v1.Record.tenant:type_name -> muster.cluster.v1.Tenant
+	21, // 30: muster.cluster.v1.Record.tombstone:type_name -> muster.cluster.v1.Tombstone
+	23, // 31: muster.cluster.v1.Record.token:type_name -> muster.cluster.v1.Token
+	24, // 32: muster.cluster.v1.Record.event:type_name -> muster.cluster.v1.Event
+	26, // 33: muster.cluster.v1.Record.request:type_name -> muster.cluster.v1.Request
+	33, // 34: muster.cluster.v1.Record.footer:type_name -> muster.cluster.v1.SnapshotFooter
+	35, // [35:35] is the sub-list for method output_type
+	35, // [35:35] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_clusterpb_state_proto_init() }
@@ -3688,8 +3855,9 @@ func file_clusterpb_state_proto_init() {
 		return
 	}
 	file_clusterpb_state_proto_msgTypes[9].OneofWrappers = []any{}
-	file_clusterpb_state_proto_msgTypes[10].OneofWrappers = []any{}
-	file_clusterpb_state_proto_msgTypes[23].OneofWrappers = []any{
+	file_clusterpb_state_proto_msgTypes[11].OneofWrappers = []any{}
+	file_clusterpb_state_proto_msgTypes[12].OneofWrappers = []any{}
+	file_clusterpb_state_proto_msgTypes[25].OneofWrappers = []any{
 		(*Record_Header)(nil),
 		(*Record_Cluster)(nil),
 		(*Record_Settings)(nil),
@@ -3710,7 +3878,7 @@ func file_clusterpb_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_clusterpb_state_proto_rawDesc), len(file_clusterpb_state_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   26,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
