@@ -17,8 +17,10 @@ func newCodec() encoding.CodecV2 { return codec{encoding.GetCodecV2("proto")} }
 type message interface {
 	SizeVT() int
 	MarshalToSizedBufferVT(b []byte) (int, error)
-	UnmarshalVT(b []byte) error
 }
+
+// reader takes the bytes of a message; they are valid during the call.
+type reader interface{ UnmarshalVT(b []byte) error }
 
 func (c codec) Marshal(v any) (mem.BufferSlice, error) {
 	m, ok := v.(message)
@@ -35,7 +37,7 @@ func (c codec) Marshal(v any) (mem.BufferSlice, error) {
 }
 
 func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
-	m, ok := v.(message)
+	m, ok := v.(reader)
 	if !ok {
 		return c.other.Unmarshal(data, v)
 	}

@@ -59,9 +59,12 @@ func (n *node) query(w http.ResponseWriter, r *http.Request) {
 	n.prom.AllTenants().ServeHTTP(w, r)
 }
 
-// newStoreDoor serves Thanos' StoreAPI.
+// newStoreDoor serves Thanos' StoreAPI, and takes what Thanos' routers forward: no
+// more at once than in a body that was sent here directly.
 func (n *node) newStoreDoor(opts []grpc.ServerOption) *grpc.Server {
+	opts = append(opts, grpc.MaxRecvMsgSize(int(n.cfg.MaxDecodedBytes)), grpc.InTapHandle(n.ingest.TapWriteable))
 	s := store.NewServer(append(store.Metered(n.reg), opts...)...)
 	n.store.Register(s)
+	n.ingest.RegisterWriteable(s, n.mayForward)
 	return s
 }

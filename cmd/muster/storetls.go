@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 
 	"github.com/muster-metrics/muster/cluster"
 	"github.com/muster-metrics/muster/cluster/pki"
+	"github.com/muster-metrics/muster/proto/clusterpb"
 )
 
 // storeTLS is how the store door protects itself.
@@ -107,8 +109,8 @@ var errNoCluster = errors.New("this node has no certificate: it belongs to no cl
 // refusedEvery is how often the store door tells of a refusal for one reason.
 const refusedEvery = 10 * time.Second
 
-// storeGuard lets in who has a certificate of the cluster as a reader, or as a
-// node that is a member. It asks again with each call: a certificate that was
+// storeGuard lets in who has a certificate of the cluster as a reader or a writer,
+// or as a node that is a member. It asks again with each call: a certificate that was
 // revoked meanwhile, or has run out, ends open connections too.
 type storeGuard struct {
 	own   func() *pki.Credentials
@@ -122,37 +124,45 @@ type storeGuard struct {
 // welcome judges a handshake. The other side hears of "bad certificate" only, so
 // the reason is told here.
 func (g *storeGuard) welcome(cs tls.ConnectionState) error {
-	err := g.judge(cs.PeerCertificates, time.Now())
+	_, err := g.judge(cs.PeerCertificates, time.Now())
 	if err != nil {
 		g.tell(err)
 	}
 	return err
 }
 
-func (g *storeGuard) judge(chain []*x509.Certificate, now time.Time) error {
+func (g *storeGuard) judge(chain []*x509.Certificate, now time.Time) (pki.Identity, error) {
 	own := g.own()
 	if own == nil {
-		return errNoCluster
+		return pki.Identity{}, errNoCluster
 	}
 	id, err := own.CAs.Verify(chain, x509.ExtKeyUsageClientAuth, now)
 	if err != nil {
-		return err
+		return id, err
 	}
-	return g.allowed(id, chain[0], own.Identity.Cluster)
+	leaf := chain[0]
+	if id.Cluster != own.Identity.Cluster {
+		return id, fmt.Errorf("the certificate is of cluster %s, this is %s", id.Cluster, own.Identity.Cluster)
+	}
+	return id, g.state().Vouches(id, pki.SerialText(leaf.SerialNumber), pki.KeyHash(leaf))
 }
 
-func (g *storeGuard) allowed(id pki.Identity, leaf *x509.Certificate, cluster string) error {
+// allowed says whether a role may make a call. A writer knows whether this node is
+// well, and not what it holds.
+func allowed(role, method string) error {
+	writes := strings.HasPrefix(method, "/thanos.WriteableStore/")
+	reads := strings.HasPrefix(method, "/thanos.") && !writes
 	switch {
-	case id.Cluster != cluster:
-		return fmt.Errorf("the certificate is of cluster %s, this is %s", id.Cluster, cluster)
-	case id.Role != pki.RoleReader && id.Role != pki.RoleNode:
-		return fmt.Errorf("the certificate has the role %s, which may not read: `muster cert issue --role reader` makes another", id.Role)
+	case writes && role != pki.RoleWriter:
+		return fmt.Errorf("the certificate has the role %s, which may not write: `muster cert issue --role writer` makes another", role)
+	case reads && role == pki.RoleWriter:
+		return fmt.Errorf("the certificate has the role %s, which may not read: `muster cert issue --role reader` makes another", role)
 	}
-	return g.state().Vouches(id, pki.SerialText(leaf.SerialNumber), pki.KeyHash(leaf))
+	return nil
 }
 
 // still judges a call on a connection that was let in.
-func (g *storeGuard) still(ctx context.Context) error {
+func (g *storeGuard) still(ctx context.Context, method string) error {
 	p, ok := peer.FromContext(ctx)
 	if !ok {
 		return status.Error(codes.Unauthenticated, "no certificate")
@@ -161,22 +171,27 @@ func (g *storeGuard) still(ctx context.Context) error {
 	if !ok {
 		return status.Error(codes.Unauthenticated, "no certificate")
 	}
-	if err := g.judge(info.State.PeerCertificates, time.Now()); err != nil {
+	id, err := g.judge(info.State.PeerCertificates, time.Now())
+	if err != nil {
 		g.tell(err)
 		return status.Error(codes.Unauthenticated, err.Error())
+	}
+	if err := allowed(id.Role, method); err != nil {
+		g.tell(err)
+		return status.Error(codes.PermissionDenied, err.Error())
 	}
 	return nil
 }
 
-func (g *storeGuard) unary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
-	if err := g.still(ctx); err != nil {
+func (g *storeGuard) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+	if err := g.still(ctx, info.FullMethod); err != nil {
 		return nil, err
 	}
 	return next(ctx, req)
 }
 
-func (g *storeGuard) stream(srv any, ss grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) error {
-	if err := g.still(ss.Context()); err != nil {
+func (g *storeGuard) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+	if err := g.still(ss.Context(), info.FullMethod); err != nil {
 		return err
 	}
 	return next(srv, ss)
@@ -196,7 +211,24 @@ func (g *storeGuard) tell(err error) {
 	}
 }
 
-// boundTenant is the tenant that a reader's certificate is bound to.
+// mayForward says why a caller of the store door may not write for a tenant. A
+// certificate of the cluster says it by itself. Without one, by --grpc.tls=off or the
+// operator's own certificates, a caller may do what the write door lets anybody do:
+// name a tenant, where tenants have no credentials.
+func (n *node) mayForward(ctx context.Context, tenant string) error {
+	if n.cfg.StoreTLS.Mode != "off" && n.cfg.StoreTLS.Cert == "" {
+		if bound, ok := boundTenant(ctx); ok && bound != tenant {
+			return fmt.Errorf("the certificate writes for tenant %s, not for %q", bound, tenant)
+		}
+		return nil
+	}
+	if n.cluster.State().Settings().GetTenantAuth() != clusterpb.TenantAuth_AUTH_HEADER {
+		return errors.New("tenants have credentials here: forward with a certificate of the cluster (`muster cert issue --role writer`), with --grpc.tls=on")
+	}
+	return nil
+}
+
+// boundTenant is the tenant that a reader's or writer's certificate is bound to.
 func boundTenant(ctx context.Context) (string, bool) {
 	p, ok := peer.FromContext(ctx)
 	if !ok {

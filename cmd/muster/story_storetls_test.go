@@ -94,7 +94,7 @@ func (q *querier) refused(t *testing.T, why string) {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	_, err := q.info.Info(ctx, &infopb.InfoRequest{})
-	require.Contains(t, []codes.Code{codes.Unavailable, codes.Unauthenticated}, status.Code(err), "%s: %v", why, err)
+	require.Contains(t, []codes.Code{codes.Unavailable, codes.Unauthenticated, codes.PermissionDenied}, status.Code(err), "%s: %v", why, err)
 	require.NotErrorIs(t, err, context.DeadlineExceeded, why)
 }
 
