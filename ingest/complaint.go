@@ -125,7 +125,8 @@ func (c *complaints) answered(tenant string, a account, status int, text string)
 // refusalKinds are what a request may be refused for before anything is stored,
 // by its status.
 var refusalKinds = map[int]string{
-	http.StatusBadRequest:            "malformed body",
+	http.StatusBadRequest:            "malformed",
+	http.StatusUnauthorized:          "no credential",
 	http.StatusForbidden:             "tenant",
 	http.StatusRequestEntityTooLarge: "too large",
 	http.StatusUnsupportedMediaType:  "form that is not taken",

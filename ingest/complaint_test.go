@@ -115,7 +115,7 @@ func TestEveryKindOfRefusalHasItsLine(t *testing.T) {
 		`kind="series would be new and active_series is reached" status=400 requests=1 samples=1`,
 		`kind="no quorum" status=503 requests=1 samples=1`,
 		`kind="too large" status=413`,
-		`kind="malformed body" status=400`,
+		`kind=malformed status=400`,
 		`kind="form that is not taken" status=415`,
 	} {
 		found := 0

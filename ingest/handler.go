@@ -67,7 +67,7 @@ func (i *Ingester) receive(w http.ResponseWriter, r *http.Request, tenant string
 	if v, t, err = i.tenant(r.Context(), tenant); err != nil {
 		return fail(w, err)
 	}
-	a.series, a.samples = len(b.wire.Series), b.wire.Samples+b.wire.Refused.Total()
+	a.series, a.samples = max(len(b.wire.Series), b.wire.Came), b.wire.Samples+b.wire.Refused.Total()
 	a.exemplars, a.metadata = b.wire.Exemplars, b.wire.Metadata
 	repeat, _ := strconv.Atoi(r.Header.Get("Retry-Attempt"))
 	out, err := i.carryOut(r.Context(), tenant, sight{v, t}, b, repeat > 0 || m.export != nil)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"sync"
 	"time"
 
@@ -87,6 +88,13 @@ func (i *Ingester) ServeOTLP(w http.ResponseWriter, r *http.Request, tenant stri
 	e := &export{to: w, warnings: i.metrics.otlpWarnings}
 	i.serve(e, r, tenant, e.message)
 	e.end()
+}
+
+// Refused counts a write that was refused before it came here, for its
+// credentials or its tenant, and logs it as all others.
+func (i *Ingester) Refused(status int, why string) {
+	i.metrics.requests.WithLabelValues(strconv.Itoa(status), "post", "").Inc()
+	i.complaints.answered("", account{}, status, excerpt(why))
 }
 
 // RegisterReplication makes the other nodes' shares arrive here. The caller

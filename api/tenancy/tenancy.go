@@ -17,13 +17,17 @@ type Config struct {
 	// TenantHeader is the trusted header. Default THANOS-TENANT; X-Scope-OrgID
 	// is accepted as well.
 	TenantHeader string
-	Reg          prometheus.Registerer
+	// Refused, where it is set, is called for each write that is refused here, with
+	// the status and what the sender was told.
+	Refused func(code int, why string)
+	Reg     prometheus.Registerer
 }
 
 // Tenancy resolves tenants by the committed state.
 type Tenancy struct {
 	state   func() *cluster.State
 	header  string
+	tell    func(code int, why string)
 	refused *prometheus.CounterVec
 }
 
@@ -33,7 +37,7 @@ func New(state func() *cluster.State, cfg Config) *Tenancy {
 		cfg.TenantHeader = "THANOS-TENANT"
 	}
 	return &Tenancy{
-		state: state, header: cfg.TenantHeader,
+		state: state, header: cfg.TenantHeader, tell: cfg.Refused,
 		refused: promauto.With(cfg.Reg).NewCounterVec(prometheus.CounterOpts{
 			Name: "muster_tenancy_refused_total",
 			Help: "Requests on the write door refused for their credentials or their tenant.",
@@ -63,6 +67,9 @@ func (t *Tenancy) guard(kind string, write bool, tell func(http.ResponseWriter, 
 		tenant, no := t.resolve(r, write)
 		if no != nil {
 			t.refused.WithLabelValues(kind, strconv.Itoa(no.code)).Inc()
+			if write && t.tell != nil {
+				t.tell(no.code, no.message)
+			}
 			tell(w, no)
 			return
 		}

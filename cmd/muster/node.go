@@ -201,7 +201,7 @@ func (n *node) newAPI() {
 	n.store = store.New(store.Config{
 		Node: n.cfg.Name, State: n.cluster.State, Ready: n.ready.err, TenantOf: boundTenant, Kept: n.taker,
 	}, n.tsdb, log, n.reg)
-	n.tenancy = tenancy.New(n.cluster.State, tenancy.Config{TenantHeader: n.cfg.TenantHeader, Reg: n.reg})
+	n.tenancy = tenancy.New(n.cluster.State, tenancy.Config{TenantHeader: n.cfg.TenantHeader, Refused: n.ingest.Refused, Reg: n.reg})
 }
 
 // changed hands a new state to the rooms. tsdb knows a tenant before the write

@@ -20,6 +20,8 @@ type Batch struct {
 	Series []Series
 	// Samples is their number, Histograms how many of them are native histograms.
 	Samples, Histograms int
+	// Came is the number of series that were sent, the refused ones included.
+	Came int
 	// Refused is what can never be stored.
 	Refused Refusals
 	// Metadata and Exemplars were seen and left out.

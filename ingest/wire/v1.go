@@ -135,6 +135,7 @@ type walker struct {
 
 // begin counts a series before it is looked at.
 func (w *walker) begin() error {
+	w.b.Came++
 	if w.series++; w.series > w.lim.Series {
 		return &TooLarge{"series in a request", w.lim.Series}
 	}
