@@ -3,12 +3,15 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/otel/attribute"
@@ -139,6 +142,76 @@ func TestWhatTheOpenTelemetrySDKSendsIsReadBack(t *testing.T) {
 		}
 		require.NoError(t, provider.Shutdown(t.Context()))
 		b.identical("shop", first.expected())
+	})
+}
+
+// nativeOf is the native histogram that an exponential one is, by the
+// specification: OTLP's bucket i ends where Prometheus' bucket i+1 does, and
+// beyond schema 8 neighbours are one.
+func nativeOf(p metricdata.ExponentialHistogramDataPoint[float64]) *histogram.Histogram {
+	h := &histogram.Histogram{Schema: min(p.Scale, 8), Count: p.Count, Sum: p.Sum, ZeroCount: p.ZeroCount, ZeroThreshold: 1e-128}
+	side := func(b metricdata.ExponentialBucket) (spans []histogram.Span, deltas []int64) {
+		counts := map[int32]int64{}
+		for i, n := range b.Counts {
+			counts[(b.Offset+int32(i))>>max(p.Scale-8, 0)+1] += int64(n)
+		}
+		next, last := int32(0), int64(0)
+		for _, i := range slices.Sorted(maps.Keys(counts)) {
+			spans = append(spans, histogram.Span{Offset: i - next, Length: 1})
+			deltas = append(deltas, counts[i]-last)
+			next, last = i+1, counts[i]
+		}
+		return spans, deltas
+	}
+	h.PositiveSpans, h.PositiveBuckets = side(p.PositiveBucket)
+	h.NegativeSpans, h.NegativeBuckets = side(p.NegativeBucket)
+	return h
+}
+
+// TestExponentialHistogramsAreReadBackAsNative: coarse ones, and ones finer than
+// a native histogram can be, as the SDK makes them of few values.
+func TestExponentialHistogramsAreReadBackAsNative(t *testing.T) {
+	beds(t, func(t *testing.T, b *bed) {
+		e := b.exporter(0, "shop")
+		reader := sdk.NewManualReader()
+		provider := sdk.NewMeterProvider(sdk.WithReader(reader), sdk.WithResource(resource.NewSchemaless(attribute.String("service.name", "shop"))),
+			sdk.WithView(sdk.NewView(sdk.Instrument{Name: "*"}, sdk.Stream{Aggregation: sdk.AggregationBase2ExponentialHistogram{MaxSize: 20, MaxScale: 20}})))
+		size, err := provider.Meter("shop").Float64Histogram("size", metric.WithUnit("By"))
+		require.NoError(t, err)
+		for round := range 4 {
+			for kind := range 8 {
+				at := metric.WithAttributes(attribute.Int("kind", kind))
+				for i := range 1 + kind*3 {
+					size.Record(t.Context(), float64(i*i-round)*1.25, at)
+				}
+			}
+			e.export(t, reader)
+		}
+		require.NoError(t, provider.Shutdown(t.Context()))
+		var rounds [][]native
+		scales := map[bool]int{}
+		for _, rm := range e.sent {
+			var round []native
+			for _, p := range rm.ScopeMetrics[0].Metrics[0].Data.(metricdata.ExponentialHistogram[float64]).DataPoints {
+				kind, _ := p.Attributes.Value("kind")
+				round = append(round, native{
+					labels: labels.FromStrings("__name__", "size_bytes", "job", "shop", "kind", kind.Emit()),
+					t:      p.Time.UnixMilli(), h: nativeOf(p),
+				})
+				scales[p.Scale > 8]++
+			}
+			rounds = append(rounds, round)
+		}
+		require.Len(t, scales, 2, "coarse ones and fine ones")
+		b.identicalNatives("shop", rounds)
+		last := e.sent[3].ScopeMetrics[0].Metrics[0].Data.(metricdata.ExponentialHistogram[float64]).DataPoints
+		total := 0.0
+		for _, p := range last {
+			total += float64(p.Count)
+		}
+		for i := range b.nodes {
+			require.Equal(t, map[string]float64{"{}": total}, b.query(i, "-t", "shop", "sum(histogram_count(size_bytes))"), "on n%d", i+1)
+		}
 	})
 }
 

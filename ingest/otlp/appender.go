@@ -29,7 +29,7 @@ func (a *appender) Append(_ storage.SeriesRef, ls labels.Labels, _, t int64, v f
 	point := a.points.point(ls, native, &o)
 	refused := a.batch.Refused.Total()
 	if native {
-		a.err = a.layout.Refuse(wire.NativeHistogram, 1, ls.String)
+		a.err = a.layout.Histogram(ls, t, h, fh)
 	} else {
 		a.err = a.layout.Float(ls, t, v)
 	}

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"unsafe"
 
+	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/pmetric"
@@ -99,7 +100,7 @@ func quantiles(ms pmetric.MetricSlice, name string, points int) pmetric.Summary 
 	return s
 }
 
-func exponentials4(ms pmetric.MetricSlice, name string, scale int32) pmetric.ExponentialHistogramDataPoint {
+func exponentialOf(ms pmetric.MetricSlice, name string, scale int32) pmetric.ExponentialHistogramDataPoint {
 	h := named(ms, name, "s").SetEmptyExponentialHistogram()
 	h.SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
 	p := h.DataPoints().AppendEmpty()
@@ -159,6 +160,13 @@ func lay(t testing.TB, body []byte, isJSON bool, lim wire.Limits) (laid, error) 
 			}
 			l.samples = append(l.samples, line(ls, at, v))
 		}
+		for {
+			at, h, fh, ok := r.Histogram()
+			if !ok {
+				break
+			}
+			l.samples = append(l.samples, histogramLine(ls, at, h, fh))
+		}
 	}
 	if r.Err() != nil || len(l.samples) != b.Samples {
 		t.Fatalf("read %d of %d samples: %v", len(l.samples), b.Samples, r.Err())
@@ -179,7 +187,16 @@ func line(ls labels.Labels, t int64, v float64) string {
 	return fmt.Sprintf("%s @%d %x", ls, t-at, math.Float64bits(v))
 }
 
-// everything is a request with data points of every kind that becomes floats.
+func histogramLine(ls labels.Labels, t int64, h *histogram.Histogram, fh *histogram.FloatHistogram) string {
+	if fh != nil {
+		return fmt.Sprintf("%s @%d floats %v", ls, t-at, fh)
+	}
+	h = h.Copy().Compact(0)
+	return fmt.Sprintf("%s @%d %d %v %d %v %v %d %v %v %v %v", ls, t-at, h.CounterResetHint, h.Schema, h.Count, math.Float64bits(h.Sum),
+		h.ZeroThreshold, h.ZeroCount, h.PositiveSpans, h.PositiveBuckets, h.NegativeSpans, h.NegativeBuckets)
+}
+
+// everything is a request with data points of every kind.
 func everything() pmetric.Metrics {
 	md, ms := scopeOf("service.name", "shop", "service.namespace", "eu", "service.instance.id", "i-1", "host.arch", "arm64")
 	gauge(ms, "queue.length", at, 3, "süß.key", "größe", "zone", "b")
@@ -194,6 +211,9 @@ func everything() pmetric.Metrics {
 	p.SetDoubleValue(-2.5)
 	classic(ms, "latency", 3)
 	quantiles(ms, "gc.pause", 2)
+	exponentialOf(ms, "size", 3)
+	exponentialOf(ms, "fine.size", 20)
+	exponentialOf(ms, "gone.size", 0).SetFlags(pmetric.DefaultDataPointFlags.WithNoRecordedValue(true))
 	other := md.ResourceMetrics().AppendEmpty()
 	other.Resource().Attributes().PutStr("service.name", "cart")
 	gauge(other.ScopeMetrics().AppendEmpty().Metrics(), "queue.length", at, 4)

@@ -31,6 +31,8 @@ func (*oracle) Rollback() error                                 { return nil }
 func (o *oracle) Append(_ storage.SeriesRef, ls labels.Labels, _, t int64, v float64, h *histogram.Histogram, fh *histogram.FloatHistogram, _ storage.AOptions) (storage.SeriesRef, error) {
 	if h == nil && fh == nil {
 		o.samples = append(o.samples, line(ls, t, v))
+	} else {
+		o.samples = append(o.samples, histogramLine(ls, t, h, fh))
 	}
 	return 1, nil
 }
@@ -84,6 +86,8 @@ func TestADataPointIsRejectedOnce(t *testing.T) {
 	classic(ms, "latency", 3)
 	counter(ms, "io", pmetric.AggregationTemporalityCumulative, 5, 6)
 	quantiles(ms, "again", 1)
+	exponentialOf(ms, "size", 3)
+	exponentialOf(ms, "size", 4)
 	l := mustLay(t, md)
 	for i := range l.points.of {
 		one := *l.points
@@ -101,7 +105,7 @@ func TestADataPointIsRejectedOnce(t *testing.T) {
 		points[p]++
 	}
 	// summaries: sum, count, two quantiles; histograms: perhaps a sum, count, four buckets
-	want := map[uint32]int{0: 4, 1: 4, 2: 6, 3: 5, 4: 6, 5: 1, 6: 1, 7: 4, none: 1}
+	want := map[uint32]int{0: 4, 1: 4, 2: 6, 3: 5, 4: 6, 5: 1, 6: 1, 7: 4, 8: 1, 9: 1, none: 1}
 	for p, n := range want {
 		if points[p] != n {
 			t.Errorf("data point %d has %d samples, want %d", p, points[p], n)

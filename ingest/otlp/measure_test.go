@@ -109,7 +109,7 @@ func FuzzLay(f *testing.F) {
 	f.Add(encoded(f, everything(), false), false)
 	f.Add(encoded(f, everything(), true), true)
 	md, ms := scopeOf("service.name", "shop", "host.arch", "arm64")
-	exponentials4(ms, "exponential", 25)
+	exponentialOf(ms, "exponential", 25)
 	gauge(ms, "a", at-1_000_000, 1, "x", "y").Attributes().PutEmptyMap("map").PutEmptySlice("list").AppendEmpty().SetEmptyBytes().FromRaw([]byte{1})
 	for _, isJSON := range []bool{false, true} {
 		f.Add(encoded(f, md, isJSON), isJSON)

@@ -29,7 +29,8 @@ func TestOneBadDataPointCostsItselfAlone(t *testing.T) {
 		"further ahead than future_window": {func(ms pmetric.MetricSlice) {
 			quantiles(ms, "bad", 2).DataPoints().At(1).SetTimestamp(stamp(at + 3_600_001))
 		}, 1, 4},
-		"exponential histogram has a scale below -4": {func(ms pmetric.MetricSlice) { exponentials4(ms, "bad", -5) }, 1, 1},
+		"exponential histogram has a scale below -4": {func(ms pmetric.MetricSlice) { exponentialOf(ms, "bad", -5) }, 1, 1},
+		"histogram is not valid":                     {func(ms pmetric.MetricSlice) { exponentialOf(ms, "bad", 3).SetCount(2) }, 1, 1},
 		"no metric name": {func(ms pmetric.MetricSlice) {
 			gauge(ms, "", at, 1)
 			gauge(ms, "...", at, 1)
@@ -66,6 +67,18 @@ func TestOneBadDataPointCostsItselfAlone(t *testing.T) {
 				t.Errorf("%d data points, sent %d", l.points.Total, want)
 			}
 		})
+	}
+}
+
+func TestExponentialHistogramsWaitForOlderMembers(t *testing.T) {
+	md, ms := scopeOf("service.name", "shop")
+	gauge(ms, "a", at, 1)
+	exponentialOf(ms, "size", 3)
+	lim := taken
+	lim.FloatsOnly = true
+	l, err := lay(t, encoded(t, md, false), false, lim)
+	if err != nil || len(l.samples) != 1 || l.points.Rejected() != 1 {
+		t.Errorf("%q, %d rejected, %v", l.samples, l.points.Rejected(), err)
 	}
 }
 
