@@ -83,8 +83,8 @@ compliance: build ## Prometheus' compliance suite for receivers of remote write,
 	$(BUILD)/compliance --muster $(BUILD)/muster $(COMPLIANCE)
 
 .PHONY: fuzz
-fuzz: ## every fuzz target for FUZZTIME each (default 30s)
-	@scripts/fuzz.sh $(or $(FUZZTIME),30s)
+fuzz: ## every fuzz target for TIME each (default 30s), or so many executions: TIME=10000000x; ONLY=WalkV1,Zstd chooses
+	@scripts/fuzz.sh $(or $(TIME),$(FUZZTIME),30s) $(ONLY)
 
 .PHONY: clean
 clean: ## remove build/

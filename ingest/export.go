@@ -102,6 +102,9 @@ func (e *export) answer(out *report, status int, text string) (int, string) {
 	return http.StatusOK, text
 }
 
+// Unwrap lets the body's time be bounded.
+func (e *export) Unwrap() http.ResponseWriter { return e.to }
+
 // Header is the answer's.
 func (e *export) Header() http.Header { return e.to.Header() }
 

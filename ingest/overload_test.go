@@ -172,14 +172,14 @@ func TestAPeerWithTooMuchToStoreSaysSo(t *testing.T) {
 }
 
 // dripping is a body that comes a byte at a time, and not to its end.
-func dripping(t *testing.T, address string) (status string) {
+func dripping(t *testing.T, address, path string) (status string) {
 	t.Helper()
 	c, err := net.Dial("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if _, err := io.WriteString(c, "POST /api/v1/receive HTTP/1.1\r\nHost: n1\r\nContent-Length: 1000\r\n\r\n0123456789"); err != nil {
+	if _, err := io.WriteString(c, "POST "+path+" HTTP/1.1\r\nHost: n1\r\nContent-Type: application/x-protobuf\r\nContent-Length: 1000\r\n\r\n0123456789"); err != nil {
 		t.Fatal(err)
 	}
 	b, _ := io.ReadAll(c)
@@ -189,10 +189,18 @@ func dripping(t *testing.T, address string) (status string) {
 
 func TestABodyThatDoesNotComeGivesItsRoomBack(t *testing.T) {
 	n := single(t, func(c *Config) { c.BodyTimeout = 50 * time.Millisecond }, nil)
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { n.ing.ServeWrite(w, r, tenantID) }))
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/otlp" {
+			n.ing.ServeOTLP(w, r, tenantID)
+			return
+		}
+		n.ing.ServeWrite(w, r, tenantID)
+	}))
 	defer s.Close()
-	if got := dripping(t, s.Listener.Addr().String()); !strings.Contains(got, "503") {
-		t.Errorf("answered %q", got)
+	for _, path := range []string{"/", "/otlp"} {
+		if got := dripping(t, s.Listener.Addr().String(), path); !strings.Contains(got, "503") {
+			t.Errorf("%s answered %q", path, got)
+		}
 	}
 	if inside, _ := n.ing.admission.incoming.held(); inside != 0 {
 		t.Errorf("%d bytes are held", inside)

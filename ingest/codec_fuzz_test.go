@@ -1,0 +1,63 @@
+package ingest
+
+import (
+	"testing"
+
+	"google.golang.org/grpc/mem"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/muster-metrics/muster/proto/peerpb"
+)
+
+// FuzzShare holds our reading of a share, which copies nothing, against that of
+// Go's own protobuf.
+func FuzzShare(f *testing.F) {
+	frames, n := framesOf(f, samplesOf(20, 1_700_000_000_000, 1))
+	id := [16]byte{1, 2, 3}
+	for _, s := range []*peerpb.Share{
+		{},
+		{Id: 7, Tenant: tenantID, Incarnation: 1, Ring: 2, Store: id[:], Seen: 9, Need: 5, Repeat: true, TimeoutMs: 4999, Series: 20, Samples: uint32(n), Frames: frames},
+		{Tenant: "ü", Frames: frames[:1]},
+	} {
+		raw, err := proto.Marshal(s)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(raw)
+	}
+	f.Add([]byte("\x0a\x01a"))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		in := &incoming{}
+		err := codec{}.Unmarshal(mem.BufferSlice{mem.SliceBuffer(raw)}, in)
+		defer in.release()
+		want := &peerpb.Share{}
+		oracleErr := proto.Unmarshal(raw, want)
+		switch {
+		case err == nil && oracleErr != nil:
+			// A tenant whose name is no UTF-8 is one that nobody knows.
+			if !tidy(raw) {
+				t.Fatalf("took what Go's protobuf refuses: %v", oracleErr)
+			}
+		case err != nil && oracleErr == nil:
+			// It keeps what it does not know, a known number of another type included.
+			if len(want.ProtoReflect().GetUnknown()) == 0 {
+				t.Fatalf("refused what Go's protobuf takes: %v", err)
+			}
+		case err == nil && !proto.Equal(&in.Share, want):
+			t.Fatalf("got %v, want %v", &in.Share, want)
+		}
+	})
+}
+
+// tidy says whether the bytes are fields, whatever these mean.
+func tidy(raw []byte) bool {
+	for len(raw) > 0 {
+		_, _, n := protowire.ConsumeField(raw)
+		if n < 0 {
+			return false
+		}
+		raw = raw[n:]
+	}
+	return true
+}
