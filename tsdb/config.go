@@ -52,6 +52,8 @@ type Settings struct {
 	// the coordinator, and no replica refuses for it.
 	OutOfOrderWindow time.Duration
 	FutureWindow     time.Duration
+	// Exemplars is how many of them are kept here, the newest; 0: a million.
+	Exemplars int64
 }
 
 const (

@@ -93,43 +93,64 @@ func (d *DB) Keys() []Key {
 // the tenant's TSDB. Writes of one tenant are serialised. An error means that at
 // least the samples marked Failed are not held; all others are as out says.
 func (d *DB) Append(ctx context.Context, key Key, share Share, repeat bool, out []Outcome) (opening uint64, err error) {
-	t, err := d.find(key)
+	t, e, err := d.hold(ctx, key)
 	if err != nil {
 		return 0, d.refuse(out, err)
+	}
+	defer t.handBack(e)
+	// A share begun is finished: half of it stored and nobody told would be worse.
+	err = e.append(context.WithoutCancel(ctx), share, repeat, out)
+	d.met.count(out)
+	if err != nil {
+		err = fmt.Errorf("append to %s: %w", key, err)
+	}
+	return e.opening, err
+}
+
+// hold gives a key's engine to the one who may append to it now; handBack must
+// follow. ctx ends only the wait for that.
+func (d *DB) hold(ctx context.Context, key Key) (*tenant, *engine, error) {
+	t, err := d.find(key)
+	if err != nil {
+		return nil, nil, err
 	}
 	e, err := t.acquire(ctx, true)
 	if err != nil {
-		return 0, d.refuse(out, err)
+		return nil, nil, err
 	}
-	defer t.release()
 	select {
 	case e.writing <- struct{}{}:
 	default:
 		select {
 		case e.writing <- struct{}{}:
 		case <-ctx.Done():
-			return e.opening, d.refuse(out, fmt.Errorf("wait for the tenant's other writes: %w", ctx.Err()))
+			t.release()
+			return nil, nil, fmt.Errorf("wait for the tenant's other writes: %w", ctx.Err())
 		}
 	}
-	defer func() { <-e.writing }()
-	// A share begun is finished: half of it stored and nobody told would be worse.
-	ctx = context.WithoutCancel(ctx)
+	if err := d.fitFor(t, e); err != nil {
+		t.handBack(e)
+		return nil, nil, err
+	}
+	return t, e, nil
+}
+
+// fitFor says whether an engine can take anything now. Under writing.
+func (d *DB) fitFor(t *tenant, e *engine) error {
 	if e.torn {
 		t.reopen(e)
-		return e.opening, d.refuse(out, fmt.Errorf("log is being reopened after a failed write: %w", ErrNotReady))
+		return fmt.Errorf("log is being reopened after a failed write: %w", ErrNotReady)
 	}
 	if !roomy(e.dir, d.cfg.MinFree) {
-		return e.opening, d.refuse(out, errDiskFull)
+		return errDiskFull
 	}
-	if err := e.followSettings(); err != nil {
-		return e.opening, d.refuse(out, err)
-	}
-	err = e.append(ctx, share, repeat, out)
-	d.met.count(out)
-	if err != nil {
-		err = fmt.Errorf("append to %s: %w", key, err)
-	}
-	return e.opening, err
+	return e.followSettings()
+}
+
+// handBack undoes hold.
+func (t *tenant) handBack(e *engine) {
+	<-e.writing
+	t.release()
 }
 
 var errDiskFull = errors.New("disk is full")

@@ -38,7 +38,10 @@ type engine struct {
 	window   int64         // how wide, in ms, by the settings that the TSDB was last told; under writing
 	cutLate  chan struct{} // closed when the out-of-order cut that runs now ends; nil: none; under writing
 	refs     refTable      // under writing
-	torn     bool          // a write to a log failed: nothing more is appended to it; under writing
+	// exemplars is the ring of them; under writing.
+	exemplars exemplarRing
+	catalog   *catalog // what the tenant's metric families are
+	torn      bool     // a write to a log failed: nothing more is appended to it; under writing
 
 	readers turnstile // shut while series are let go
 
@@ -76,6 +79,7 @@ func engineOptions(cfg *Config) *promtsdb.Options {
 	o.RetentionDuration = 0
 	o.EnableOverlappingCompaction = false // merged blocks would race with the shipper
 	o.MaxBlockChunkSegmentSize = blockSegment
+	o.EnableExemplarStorage = true         // in a ring that grows, see exemplarRing
 	o.FloatChunkEncoding = chunkenc.EncXOR // the only float encoding that Thanos reads
 	// The interval also maps full chunks to disk, in a goroutine where a full disk
 	// is a panic. Engines are mapped by our own loop, which looks at the disk first.
@@ -99,6 +103,10 @@ func openEngine(cfg *Config, dir string, s Settings) (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
+	e.exemplars = readRing(dir, s, cfg.Log)
+	if e.catalog, err = openCatalog(dir, cfg.Now, cfg.Log.With("tenant", s.Tenant)); err != nil {
+		return nil, err
+	}
 	if err := e.openDB(logged); err != nil {
 		return nil, err
 	}
@@ -112,12 +120,16 @@ func openEngine(cfg *Config, dir string, s Settings) (*engine, error) {
 			return nil, err
 		}
 	}
+	if err := e.exemplars.fit(e); err != nil {
+		return nil, errors.Join(err, e.close())
+	}
 	return e, nil
 }
 
 func (e *engine) openDB(windowed bool) error {
 	o := engineOptions(e.cfg)
 	o.BlocksToDelete = e.blocksToDelete
+	o.MaxExemplars = e.exemplars.size
 	if windowed {
 		e.window = e.settings.Load().window()
 		o.OutOfOrderTimeWindow = e.window

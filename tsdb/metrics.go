@@ -8,6 +8,7 @@ type metrics struct {
 	reg            prometheus.Registerer
 	own            []prometheus.Collector
 	appended       [outcomes]prometheus.Counter
+	exemplars      [outcomes]prometheus.Counter
 	cuts           prometheus.Counter
 	cutFailures    prometheus.Counter
 	retainFailures prometheus.Counter
@@ -33,6 +34,13 @@ func newMetrics(reg prometheus.Registerer, d *DB) *metrics {
 	m.own = append(m.own, appended)
 	for o := range outcomes {
 		m.appended[o] = appended.WithLabelValues(o.String())
+	}
+	exemplars := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "muster_tsdb_exemplars_total", Help: "Exemplars given to this store, by what became of them.",
+	}, []string{"outcome"})
+	m.own = append(m.own, exemplars)
+	for o := range outcomes {
+		m.exemplars[o] = exemplars.WithLabelValues(o.String())
 	}
 	m.cuts = counter("muster_tsdb_cuts_total", "Windows cut from a head, those without samples included.")
 	m.cutFailures = counter("muster_tsdb_cut_failures_total", "Cuts of a head into blocks that failed.")
@@ -61,7 +69,10 @@ func (m *metrics) unregister() {
 	}
 }
 
-func (m *metrics) count(out []Outcome) {
+func (m *metrics) count(out []Outcome)          { tallied(out, &m.appended) }
+func (m *metrics) countExemplars(out []Outcome) { tallied(out, &m.exemplars) }
+
+func tallied(out []Outcome, to *[outcomes]prometheus.Counter) {
 	var n [outcomes]int
 	for _, o := range out {
 		if o < outcomes {
@@ -70,7 +81,7 @@ func (m *metrics) count(out []Outcome) {
 	}
 	for o, n := range n {
 		if n > 0 {
-			m.appended[o].Add(float64(n))
+			to[o].Add(float64(n))
 		}
 	}
 }

@@ -37,6 +37,9 @@ func (d *DB) syncAll() {
 func (e *engine) sync() error {
 	e.syncing.Lock()
 	defer e.syncing.Unlock()
+	if err := e.catalog.sync(); err != nil {
+		return err
+	}
 	if !e.unsynced.Swap(false) {
 		return nil
 	}

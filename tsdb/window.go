@@ -6,8 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"time"
-
-	"github.com/prometheus/prometheus/config"
 )
 
 const (
@@ -35,20 +33,20 @@ func (e *engine) openWindow() error {
 }
 
 func (e *engine) setWindow(ms int64) error {
-	err := e.db.ApplyConfig(&config.Config{
-		StorageConfig: config.StorageConfig{TSDBConfig: &config.TSDBConfig{OutOfOrderTimeWindow: ms}},
-	})
-	if err != nil {
+	if err := e.configure(ms, e.exemplars.size); err != nil {
 		return fmt.Errorf("set out-of-order window: %w", err)
 	}
 	e.window = ms
 	return nil
 }
 
-// followSettings makes an open window as wide as the settings want it by now. The
-// next append does it, not whoever brings the settings: that one must not wait
+// followSettings makes an open window as wide, and the ring of exemplars as small,
+// as the settings want it by now. The next append does it, not whoever brings the settings: that one must not wait
 // for the append that runs. Under writing, without an open appender.
 func (e *engine) followSettings() error {
+	if err := e.exemplars.follow(e); err != nil {
+		return err
+	}
 	ms := e.settings.Load().window()
 	if !e.windowed.Load() || ms == e.window {
 		return nil

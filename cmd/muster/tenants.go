@@ -93,5 +93,6 @@ func settingsOf(st *cluster.State, t *clusterpb.Tenant) tsdb.Settings {
 		Retention:        time.Duration(c.Retention) * time.Millisecond,
 		OutOfOrderWindow: time.Duration(c.OutOfOrderWindow) * time.Millisecond,
 		FutureWindow:     time.Duration(c.FutureWindow) * time.Millisecond,
+		Exemplars:        c.Limits.Exemplars,
 	}
 }
