@@ -35,6 +35,8 @@ const (
 	// Relabelling are tenants' rules, and a label that splits requests: an older node
 	// would store what it should drop, or under another tenant.
 	Relabelling Feature = 2
+	// Exemplars are frames of exemplars and metadata, and the reads of them.
+	Exemplars Feature = 2
 )
 
 // Version is the cluster version; it never falls.

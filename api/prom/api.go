@@ -108,7 +108,7 @@ func New(cfg Config) *API {
 func Paths() []string {
 	return []string{
 		"/api/v1/query", "/api/v1/query_range", "/api/v1/series", "/api/v1/labels",
-		"/api/v1/label/{name}/values", "/api/v1/status/buildinfo",
+		"/api/v1/label/{name}/values", "/api/v1/status/buildinfo", "/api/v1/query_exemplars", "/api/v1/metadata",
 	}
 }
 
@@ -140,10 +140,12 @@ type endpoint struct {
 }
 
 var endpoints = map[string]endpoint{
-	"query":       {"query", true, (*API).instant},
-	"query_range": {"query_range", true, (*API).rangeQuery},
-	"series":      {"series", true, (*API).series},
-	"labels":      {"labels", true, (*API).labelNames},
+	"query":           {"query", true, (*API).instant},
+	"query_range":     {"query_range", true, (*API).rangeQuery},
+	"query_exemplars": {"query_exemplars", true, (*API).exemplars},
+	"series":          {"series", true, (*API).series},
+	"labels":          {"labels", true, (*API).labelNames},
+	"metadata":        {"metadata", false, (*API).metadata},
 }
 
 // endpointOf finds the path's endpoint; ok is false where there is none.

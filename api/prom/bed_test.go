@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/cespare/xxhash/v2"
+	"github.com/prometheus/prometheus/model/exemplar"
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
@@ -66,6 +67,14 @@ type member struct {
 
 func (m *member) ChunkQuerier(key tsdb.Key, mint, maxt int64) (storage.ChunkQuerier, error) {
 	return m.db.ChunkQuerier(key, mint, maxt)
+}
+
+func (m *member) Exemplars(ctx context.Context, key tsdb.Key, mint, maxt int64, selectors ...[]*labels.Matcher) ([]exemplar.QueryResult, error) {
+	return m.db.Exemplars(ctx, key, mint, maxt, selectors...)
+}
+
+func (m *member) Metadata(ctx context.Context, key tsdb.Key) ([]tsdb.Metadata, error) {
+	return m.db.Metadata(ctx, key)
 }
 
 func (m *member) Status(key tsdb.Key) tsdb.Status {

@@ -109,6 +109,46 @@ func (m *members) askLabels(ctx context.Context, node string, req *peerpb.Labels
 	return out, err
 }
 
+// askExemplars calls take with every response of the node's store, in order. An
+// error means that the answer is not whole.
+func (m *members) askExemplars(ctx context.Context, node string, req *peerpb.ExemplarsRequest, take func(*peerpb.ExemplarsResponse) error) error {
+	if node == m.self {
+		return m.local.readExemplars(ctx, req, take)
+	}
+	return m.watched(ctx, node, func(ctx context.Context, c peerpb.ReadClient, heard, wait func()) error {
+		stream, err := c.Exemplars(ctx, req, grpc.MaxCallRecvMsgSize(maxResponse))
+		if err != nil {
+			return err
+		}
+		for {
+			resp, err := stream.Recv()
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			heard()
+			if err := take(resp); err != nil {
+				return err
+			}
+			wait()
+		}
+	})
+}
+
+// askMetadata asks what the node knows of metric families.
+func (m *members) askMetadata(ctx context.Context, node string, req *peerpb.MetadataRequest) (out *peerpb.MetadataResponse, err error) {
+	if node == m.self {
+		return m.local.Metadata(ctx, req)
+	}
+	err = m.watched(ctx, node, func(ctx context.Context, c peerpb.ReadClient, _, _ func()) error {
+		out, err = c.Metadata(ctx, req, grpc.MaxCallRecvMsgSize(maxResponse))
+		return err
+	})
+	return out, err
+}
+
 // watched runs f against a node and ends it when the node is silent for too
 // long; f says when it has heard something and when it waits again.
 func (m *members) watched(ctx context.Context, node string, f func(ctx context.Context, c peerpb.ReadClient, heard, wait func()) error) error {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/prometheus/model/exemplar"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
 	"google.golang.org/grpc"
@@ -25,6 +26,10 @@ type Data interface {
 	// The caller closes it; chunks and strings are valid until then.
 	ChunkQuerier(key tsdb.Key, mint, maxt int64) (storage.ChunkQuerier, error)
 	Status(key tsdb.Key) tsdb.Status
+	// Exemplars are those in [mint, maxt] of the series that one selector chooses.
+	Exemplars(ctx context.Context, key tsdb.Key, mint, maxt int64, selectors ...[]*labels.Matcher) ([]exemplar.QueryResult, error)
+	// Metadata is what is known of the tenant's metric families.
+	Metadata(ctx context.Context, key tsdb.Key) ([]tsdb.Metadata, error)
 }
 
 // Reader reads this node's own store: for the other members, as the peerpb.Read

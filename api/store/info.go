@@ -24,7 +24,10 @@ func (s *Server) Info(ctx context.Context, _ *infopb.InfoRequest) (*infopb.InfoR
 		store.MinTime = math.MinInt64
 	}
 	// "receive" is what Thanos' alerts and pages group by.
-	out := &infopb.InfoResponse{ComponentType: "receive", Store: store}
+	out := &infopb.InfoResponse{
+		ComponentType: "receive", Store: store, MetricMetadata: &infopb.MetricMetadataInfo{},
+		Exemplars: &infopb.ExemplarsInfo{MinTime: math.MinInt64, MaxTime: math.MaxInt64},
+	}
 	for _, v := range views {
 		set := &storepb.LabelSet{Labels: labelsPB(v.external)}
 		mint := v.status().MinTime

@@ -5,7 +5,9 @@ import (
 	"log/slog"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/prometheus/model/exemplar"
 	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/promql/parser"
 	"github.com/prometheus/prometheus/storage"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -25,6 +27,10 @@ type Data interface {
 	// The caller closes it; chunks and strings are valid until then.
 	ChunkQuerier(key tsdb.Key, mint, maxt int64) (storage.ChunkQuerier, error)
 	Status(key tsdb.Key) tsdb.Status
+	// Exemplars are those in [mint, maxt] of the series that one selector chooses.
+	Exemplars(ctx context.Context, key tsdb.Key, mint, maxt int64, selectors ...[]*labels.Matcher) ([]exemplar.QueryResult, error)
+	// Metadata is what is known of the tenant's metric families.
+	Metadata(ctx context.Context, key tsdb.Key) ([]tsdb.Metadata, error)
 }
 
 // Kept is what this node keeps of the stores of nodes that have left: it is
@@ -61,9 +67,12 @@ const defaultConcurrency = 32
 // errNotReady is what Thanos' own receiver answers until it may be asked.
 var errNotReady = status.Error(codes.Unavailable, "Not ready")
 
-// Server answers thanos.Store and thanos.info.Info.
+// Server answers thanos.Store, thanos.Exemplars, thanos.Metadata and
+// thanos.info.Info.
 type Server struct {
 	storepb.UnimplementedStoreServer
+	storepb.UnimplementedExemplarsServer
+	storepb.UnimplementedMetadataServer
 	infopb.UnimplementedInfoServer
 
 	cfg     Config
@@ -71,6 +80,7 @@ type Server struct {
 	log     *slog.Logger
 	gate    chan struct{}
 	metrics *metrics
+	parser  parser.Parser
 }
 
 // New makes the door's services over data. A nil logger and a nil registry work.
@@ -81,14 +91,16 @@ func New(cfg Config, data Data, log *slog.Logger, reg prometheus.Registerer) *Se
 	if cfg.Concurrency <= 0 {
 		cfg.Concurrency = defaultConcurrency
 	}
-	s := &Server{cfg: cfg, data: data, log: log, gate: make(chan struct{}, cfg.Concurrency)}
+	s := &Server{cfg: cfg, data: data, log: log, gate: make(chan struct{}, cfg.Concurrency), parser: parser.NewParser(parser.Options{})}
 	s.metrics = newMetrics(reg)
 	return s
 }
 
-// Register puts both services on a gRPC server.
+// Register puts its services on a gRPC server.
 func (s *Server) Register(r grpc.ServiceRegistrar) {
 	storepb.RegisterStoreServer(r, s)
+	storepb.RegisterExemplarsServer(r, s)
+	storepb.RegisterMetadataServer(r, s)
 	infopb.RegisterInfoServer(r, s)
 }
 

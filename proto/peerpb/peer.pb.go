@@ -1163,6 +1163,482 @@ func (x *LabelsResponse) GetProvenance() *Provenance {
 	return nil
 }
 
+type ExemplarsRequest struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Tenant      string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	Incarnation uint64                 `protobuf:"varint,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	// Unix milliseconds, both inclusive.
+	MinTime int64 `protobuf:"varint,3,opt,name=min_time,json=minTime,proto3" json:"min_time,omitempty"`
+	MaxTime int64 `protobuf:"varint,4,opt,name=max_time,json=maxTime,proto3" json:"max_time,omitempty"`
+	// A series counts that one of them chooses.
+	Selectors     []*Selector `protobuf:"bytes,5,rep,name=selectors,proto3" json:"selectors,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExemplarsRequest) Reset() {
+	*x = ExemplarsRequest{}
+	mi := &file_peerpb_peer_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExemplarsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExemplarsRequest) ProtoMessage() {}
+
+func (x *ExemplarsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_peerpb_peer_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExemplarsRequest.ProtoReflect.Descriptor instead.
+func (*ExemplarsRequest) Descriptor() ([]byte, []int) {
+	return file_peerpb_peer_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ExemplarsRequest) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *ExemplarsRequest) GetIncarnation() uint64 {
+	if x != nil {
+		return x.Incarnation
+	}
+	return 0
+}
+
+func (x *ExemplarsRequest) GetMinTime() int64 {
+	if x != nil {
+		return x.MinTime
+	}
+	return 0
+}
+
+func (x *ExemplarsRequest) GetMaxTime() int64 {
+	if x != nil {
+		return x.MaxTime
+	}
+	return 0
+}
+
+func (x *ExemplarsRequest) GetSelectors() []*Selector {
+	if x != nil {
+		return x.Selectors
+	}
+	return nil
+}
+
+type Selector struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Matchers      []*Matcher             `protobuf:"bytes,1,rep,name=matchers,proto3" json:"matchers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Selector) Reset() {
+	*x = Selector{}
+	mi := &file_peerpb_peer_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Selector) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Selector) ProtoMessage() {}
+
+func (x *Selector) ProtoReflect() protoreflect.Message {
+	mi := &file_peerpb_peer_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Selector.ProtoReflect.Descriptor instead.
+func (*Selector) Descriptor() ([]byte, []int) {
+	return file_peerpb_peer_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Selector) GetMatchers() []*Matcher {
+	if x != nil {
+		return x.Matchers
+	}
+	return nil
+}
+
+type ExemplarsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Sorted by labels. A series may continue in the next response.
+	Series []*SeriesExemplars `protobuf:"bytes,1,rep,name=series,proto3" json:"series,omitempty"`
+	// Set in the last response of the stream only; a stream that ends without it
+	// was cut and counts as no answer.
+	Provenance    *Provenance `protobuf:"bytes,2,opt,name=provenance,proto3" json:"provenance,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExemplarsResponse) Reset() {
+	*x = ExemplarsResponse{}
+	mi := &file_peerpb_peer_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExemplarsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExemplarsResponse) ProtoMessage() {}
+
+func (x *ExemplarsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_peerpb_peer_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExemplarsResponse.ProtoReflect.Descriptor instead.
+func (*ExemplarsResponse) Descriptor() ([]byte, []int) {
+	return file_peerpb_peer_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ExemplarsResponse) GetSeries() []*SeriesExemplars {
+	if x != nil {
+		return x.Series
+	}
+	return nil
+}
+
+func (x *ExemplarsResponse) GetProvenance() *Provenance {
+	if x != nil {
+		return x.Provenance
+	}
+	return nil
+}
+
+type SeriesExemplars struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Canonical label bytes.
+	Labels []byte `protobuf:"bytes,1,opt,name=labels,proto3" json:"labels,omitempty"`
+	// In ascending order of time.
+	Exemplars     []*Exemplar `protobuf:"bytes,2,rep,name=exemplars,proto3" json:"exemplars,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SeriesExemplars) Reset() {
+	*x = SeriesExemplars{}
+	mi := &file_peerpb_peer_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SeriesExemplars) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SeriesExemplars) ProtoMessage() {}
+
+func (x *SeriesExemplars) ProtoReflect() protoreflect.Message {
+	mi := &file_peerpb_peer_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SeriesExemplars.ProtoReflect.Descriptor instead.
+func (*SeriesExemplars) Descriptor() ([]byte, []int) {
+	return file_peerpb_peer_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *SeriesExemplars) GetLabels() []byte {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+func (x *SeriesExemplars) GetExemplars() []*Exemplar {
+	if x != nil {
+		return x.Exemplars
+	}
+	return nil
+}
+
+type Exemplar struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Canonical label bytes; an exemplar may have none.
+	Labels []byte  `protobuf:"bytes,1,opt,name=labels,proto3" json:"labels,omitempty"`
+	Value  float64 `protobuf:"fixed64,2,opt,name=value,proto3" json:"value,omitempty"`
+	// Unix milliseconds.
+	Time          int64 `protobuf:"varint,3,opt,name=time,proto3" json:"time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Exemplar) Reset() {
+	*x = Exemplar{}
+	mi := &file_peerpb_peer_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Exemplar) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Exemplar) ProtoMessage() {}
+
+func (x *Exemplar) ProtoReflect() protoreflect.Message {
+	mi := &file_peerpb_peer_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Exemplar.ProtoReflect.Descriptor instead.
+func (*Exemplar) Descriptor() ([]byte, []int) {
+	return file_peerpb_peer_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *Exemplar) GetLabels() []byte {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+func (x *Exemplar) GetValue() float64 {
+	if x != nil {
+		return x.Value
+	}
+	return 0
+}
+
+func (x *Exemplar) GetTime() int64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
+}
+
+type MetadataRequest struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Tenant      string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	Incarnation uint64                 `protobuf:"varint,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	// This metric family only; "": all of them.
+	Family        string `protobuf:"bytes,3,opt,name=family,proto3" json:"family,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MetadataRequest) Reset() {
+	*x = MetadataRequest{}
+	mi := &file_peerpb_peer_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MetadataRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MetadataRequest) ProtoMessage() {}
+
+func (x *MetadataRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_peerpb_peer_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MetadataRequest.ProtoReflect.Descriptor instead.
+func (*MetadataRequest) Descriptor() ([]byte, []int) {
+	return file_peerpb_peer_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *MetadataRequest) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *MetadataRequest) GetIncarnation() uint64 {
+	if x != nil {
+		return x.Incarnation
+	}
+	return 0
+}
+
+func (x *MetadataRequest) GetFamily() string {
+	if x != nil {
+		return x.Family
+	}
+	return ""
+}
+
+type MetadataResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Families      []*FamilyMetadata      `protobuf:"bytes,1,rep,name=families,proto3" json:"families,omitempty"`
+	Provenance    *Provenance            `protobuf:"bytes,2,opt,name=provenance,proto3" json:"provenance,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MetadataResponse) Reset() {
+	*x = MetadataResponse{}
+	mi := &file_peerpb_peer_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MetadataResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MetadataResponse) ProtoMessage() {}
+
+func (x *MetadataResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_peerpb_peer_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MetadataResponse.ProtoReflect.Descriptor instead.
+func (*MetadataResponse) Descriptor() ([]byte, []int) {
+	return file_peerpb_peer_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *MetadataResponse) GetFamilies() []*FamilyMetadata {
+	if x != nil {
+		return x.Families
+	}
+	return nil
+}
+
+func (x *MetadataResponse) GetProvenance() *Provenance {
+	if x != nil {
+		return x.Provenance
+	}
+	return nil
+}
+
+// FamilyMetadata is one description of a metric family, which may have several.
+type FamilyMetadata struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Family string                 `protobuf:"bytes,1,opt,name=family,proto3" json:"family,omitempty"`
+	// One of Prometheus' words: counter, gauge, histogram, ...
+	Type          string `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`
+	Help          string `protobuf:"bytes,3,opt,name=help,proto3" json:"help,omitempty"`
+	Unit          string `protobuf:"bytes,4,opt,name=unit,proto3" json:"unit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FamilyMetadata) Reset() {
+	*x = FamilyMetadata{}
+	mi := &file_peerpb_peer_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FamilyMetadata) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FamilyMetadata) ProtoMessage() {}
+
+func (x *FamilyMetadata) ProtoReflect() protoreflect.Message {
+	mi := &file_peerpb_peer_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FamilyMetadata.ProtoReflect.Descriptor instead.
+func (*FamilyMetadata) Descriptor() ([]byte, []int) {
+	return file_peerpb_peer_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *FamilyMetadata) GetFamily() string {
+	if x != nil {
+		return x.Family
+	}
+	return ""
+}
+
+func (x *FamilyMetadata) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *FamilyMetadata) GetHelp() string {
+	if x != nil {
+		return x.Help
+	}
+	return ""
+}
+
+func (x *FamilyMetadata) GetUnit() string {
+	if x != nil {
+		return x.Unit
+	}
+	return ""
+}
+
 var File_peerpb_peer_proto protoreflect.FileDescriptor
 
 const file_peerpb_peer_proto_rawDesc = "" +
@@ -1250,7 +1726,41 @@ const file_peerpb_peer_proto_rawDesc = "" +
 	"\x06values\x18\x01 \x03(\tR\x06values\x12:\n" +
 	"\n" +
 	"provenance\x18\x02 \x01(\v2\x1a.muster.peer.v1.ProvenanceR\n" +
-	"provenance*:\n" +
+	"provenance\"\xba\x01\n" +
+	"\x10ExemplarsRequest\x12\x16\n" +
+	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12 \n" +
+	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x19\n" +
+	"\bmin_time\x18\x03 \x01(\x03R\aminTime\x12\x19\n" +
+	"\bmax_time\x18\x04 \x01(\x03R\amaxTime\x126\n" +
+	"\tselectors\x18\x05 \x03(\v2\x18.muster.peer.v1.SelectorR\tselectors\"?\n" +
+	"\bSelector\x123\n" +
+	"\bmatchers\x18\x01 \x03(\v2\x17.muster.peer.v1.MatcherR\bmatchers\"\x88\x01\n" +
+	"\x11ExemplarsResponse\x127\n" +
+	"\x06series\x18\x01 \x03(\v2\x1f.muster.peer.v1.SeriesExemplarsR\x06series\x12:\n" +
+	"\n" +
+	"provenance\x18\x02 \x01(\v2\x1a.muster.peer.v1.ProvenanceR\n" +
+	"provenance\"a\n" +
+	"\x0fSeriesExemplars\x12\x16\n" +
+	"\x06labels\x18\x01 \x01(\fR\x06labels\x126\n" +
+	"\texemplars\x18\x02 \x03(\v2\x18.muster.peer.v1.ExemplarR\texemplars\"L\n" +
+	"\bExemplar\x12\x16\n" +
+	"\x06labels\x18\x01 \x01(\fR\x06labels\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x01R\x05value\x12\x12\n" +
+	"\x04time\x18\x03 \x01(\x03R\x04time\"c\n" +
+	"\x0fMetadataRequest\x12\x16\n" +
+	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12 \n" +
+	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x16\n" +
+	"\x06family\x18\x03 \x01(\tR\x06family\"\x8a\x01\n" +
+	"\x10MetadataResponse\x12:\n" +
+	"\bfamilies\x18\x01 \x03(\v2\x1e.muster.peer.v1.FamilyMetadataR\bfamilies\x12:\n" +
+	"\n" +
+	"provenance\x18\x02 \x01(\v2\x1a.muster.peer.v1.ProvenanceR\n" +
+	"provenance\"d\n" +
+	"\x0eFamilyMetadata\x12\x16\n" +
+	"\x06family\x18\x01 \x01(\tR\x06family\x12\x12\n" +
+	"\x04type\x18\x02 \x01(\tR\x04type\x12\x12\n" +
+	"\x04help\x18\x03 \x01(\tR\x04help\x12\x12\n" +
+	"\x04unit\x18\x04 \x01(\tR\x04unit*:\n" +
 	"\x06Status\x12\b\n" +
 	"\x04DONE\x10\x00\x12\n" +
 	"\n" +
@@ -1270,12 +1780,14 @@ const file_peerpb_peer_proto_rawDesc = "" +
 	"\n" +
 	"\x06FAILED\x10\a2O\n" +
 	"\vReplication\x12@\n" +
-	"\x06Shares\x12\x15.muster.peer.v1.Share\x1a\x1b.muster.peer.v1.ShareResult(\x010\x012\xec\x01\n" +
+	"\x06Shares\x12\x15.muster.peer.v1.Share\x1a\x1b.muster.peer.v1.ShareResult(\x010\x012\x8f\x03\n" +
 	"\x04Read\x12I\n" +
 	"\x06Select\x12\x1d.muster.peer.v1.SelectRequest\x1a\x1e.muster.peer.v1.SelectResponse0\x01\x12K\n" +
 	"\n" +
 	"LabelNames\x12\x1d.muster.peer.v1.LabelsRequest\x1a\x1e.muster.peer.v1.LabelsResponse\x12L\n" +
-	"\vLabelValues\x12\x1d.muster.peer.v1.LabelsRequest\x1a\x1e.muster.peer.v1.LabelsResponseB/Z-github.com/muster-metrics/muster/proto/peerpbb\x06proto3"
+	"\vLabelValues\x12\x1d.muster.peer.v1.LabelsRequest\x1a\x1e.muster.peer.v1.LabelsResponse\x12R\n" +
+	"\tExemplars\x12 .muster.peer.v1.ExemplarsRequest\x1a!.muster.peer.v1.ExemplarsResponse0\x01\x12M\n" +
+	"\bMetadata\x12\x1f.muster.peer.v1.MetadataRequest\x1a .muster.peer.v1.MetadataResponseB/Z-github.com/muster-metrics/muster/proto/peerpbb\x06proto3"
 
 var (
 	file_peerpb_peer_proto_rawDescOnce sync.Once
@@ -1290,24 +1802,32 @@ func file_peerpb_peer_proto_rawDescGZIP() []byte {
 }
 
 var file_peerpb_peer_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_peerpb_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_peerpb_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_peerpb_peer_proto_goTypes = []any{
-	(Status)(0),            // 0: muster.peer.v1.Status
-	(Outcome)(0),           // 1: muster.peer.v1.Outcome
-	(Matcher_Type)(0),      // 2: muster.peer.v1.Matcher.Type
-	(*Share)(nil),          // 3: muster.peer.v1.Share
-	(*ShareResult)(nil),    // 4: muster.peer.v1.ShareResult
-	(*SampleOutcome)(nil),  // 5: muster.peer.v1.SampleOutcome
-	(*Matcher)(nil),        // 6: muster.peer.v1.Matcher
-	(*SelectRequest)(nil),  // 7: muster.peer.v1.SelectRequest
-	(*SelectResponse)(nil), // 8: muster.peer.v1.SelectResponse
-	(*Series)(nil),         // 9: muster.peer.v1.Series
-	(*Chunk)(nil),          // 10: muster.peer.v1.Chunk
-	(*Provenance)(nil),     // 11: muster.peer.v1.Provenance
-	(*StoreAnswer)(nil),    // 12: muster.peer.v1.StoreAnswer
-	(*Interval)(nil),       // 13: muster.peer.v1.Interval
-	(*LabelsRequest)(nil),  // 14: muster.peer.v1.LabelsRequest
-	(*LabelsResponse)(nil), // 15: muster.peer.v1.LabelsResponse
+	(Status)(0),               // 0: muster.peer.v1.Status
+	(Outcome)(0),              // 1: muster.peer.v1.Outcome
+	(Matcher_Type)(0),         // 2: muster.peer.v1.Matcher.Type
+	(*Share)(nil),             // 3: muster.peer.v1.Share
+	(*ShareResult)(nil),       // 4: muster.peer.v1.ShareResult
+	(*SampleOutcome)(nil),     // 5: muster.peer.v1.SampleOutcome
+	(*Matcher)(nil),           // 6: muster.peer.v1.Matcher
+	(*SelectRequest)(nil),     // 7: muster.peer.v1.SelectRequest
+	(*SelectResponse)(nil),    // 8: muster.peer.v1.SelectResponse
+	(*Series)(nil),            // 9: muster.peer.v1.Series
+	(*Chunk)(nil),             // 10: muster.peer.v1.Chunk
+	(*Provenance)(nil),        // 11: muster.peer.v1.Provenance
+	(*StoreAnswer)(nil),       // 12: muster.peer.v1.StoreAnswer
+	(*Interval)(nil),          // 13: muster.peer.v1.Interval
+	(*LabelsRequest)(nil),     // 14: muster.peer.v1.LabelsRequest
+	(*LabelsResponse)(nil),    // 15: muster.peer.v1.LabelsResponse
+	(*ExemplarsRequest)(nil),  // 16: muster.peer.v1.ExemplarsRequest
+	(*Selector)(nil),          // 17: muster.peer.v1.Selector
+	(*ExemplarsResponse)(nil), // 18: muster.peer.v1.ExemplarsResponse
+	(*SeriesExemplars)(nil),   // 19: muster.peer.v1.SeriesExemplars
+	(*Exemplar)(nil),          // 20: muster.peer.v1.Exemplar
+	(*MetadataRequest)(nil),   // 21: muster.peer.v1.MetadataRequest
+	(*MetadataResponse)(nil),  // 22: muster.peer.v1.MetadataResponse
+	(*FamilyMetadata)(nil),    // 23: muster.peer.v1.FamilyMetadata
 }
 var file_peerpb_peer_proto_depIdxs = []int32{
 	0,  // 0: muster.peer.v1.ShareResult.status:type_name -> muster.peer.v1.Status
@@ -1322,19 +1842,30 @@ var file_peerpb_peer_proto_depIdxs = []int32{
 	13, // 9: muster.peer.v1.StoreAnswer.gaps:type_name -> muster.peer.v1.Interval
 	6,  // 10: muster.peer.v1.LabelsRequest.matchers:type_name -> muster.peer.v1.Matcher
 	11, // 11: muster.peer.v1.LabelsResponse.provenance:type_name -> muster.peer.v1.Provenance
-	3,  // 12: muster.peer.v1.Replication.Shares:input_type -> muster.peer.v1.Share
-	7,  // 13: muster.peer.v1.Read.Select:input_type -> muster.peer.v1.SelectRequest
-	14, // 14: muster.peer.v1.Read.LabelNames:input_type -> muster.peer.v1.LabelsRequest
-	14, // 15: muster.peer.v1.Read.LabelValues:input_type -> muster.peer.v1.LabelsRequest
-	4,  // 16: muster.peer.v1.Replication.Shares:output_type -> muster.peer.v1.ShareResult
-	8,  // 17: muster.peer.v1.Read.Select:output_type -> muster.peer.v1.SelectResponse
-	15, // 18: muster.peer.v1.Read.LabelNames:output_type -> muster.peer.v1.LabelsResponse
-	15, // 19: muster.peer.v1.Read.LabelValues:output_type -> muster.peer.v1.LabelsResponse
-	16, // [16:20] is the sub-list for method output_type
-	12, // [12:16] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	17, // 12: muster.peer.v1.ExemplarsRequest.selectors:type_name -> muster.peer.v1.Selector
+	6,  // 13: muster.peer.v1.Selector.matchers:type_name -> muster.peer.v1.Matcher
+	19, // 14: muster.peer.v1.ExemplarsResponse.series:type_name -> muster.peer.v1.SeriesExemplars
+	11, // 15: muster.peer.v1.ExemplarsResponse.provenance:type_name -> muster.peer.v1.Provenance
+	20, // 16: muster.peer.v1.SeriesExemplars.exemplars:type_name -> muster.peer.v1.Exemplar
+	23, // 17: muster.peer.v1.MetadataResponse.families:type_name -> muster.peer.v1.FamilyMetadata
+	11, // 18: muster.peer.v1.MetadataResponse.provenance:type_name -> muster.peer.v1.Provenance
+	3,  // 19: muster.peer.v1.Replication.Shares:input_type -> muster.peer.v1.Share
+	7,  // 20: muster.peer.v1.Read.Select:input_type -> muster.peer.v1.SelectRequest
+	14, // 21: muster.peer.v1.Read.LabelNames:input_type -> muster.peer.v1.LabelsRequest
+	14, // 22: muster.peer.v1.Read.LabelValues:input_type -> muster.peer.v1.LabelsRequest
+	16, // 23: muster.peer.v1.Read.Exemplars:input_type -> muster.peer.v1.ExemplarsRequest
+	21, // 24: muster.peer.v1.Read.Metadata:input_type -> muster.peer.v1.MetadataRequest
+	4,  // 25: muster.peer.v1.Replication.Shares:output_type -> muster.peer.v1.ShareResult
+	8,  // 26: muster.peer.v1.Read.Select:output_type -> muster.peer.v1.SelectResponse
+	15, // 27: muster.peer.v1.Read.LabelNames:output_type -> muster.peer.v1.LabelsResponse
+	15, // 28: muster.peer.v1.Read.LabelValues:output_type -> muster.peer.v1.LabelsResponse
+	18, // 29: muster.peer.v1.Read.Exemplars:output_type -> muster.peer.v1.ExemplarsResponse
+	22, // 30: muster.peer.v1.Read.Metadata:output_type -> muster.peer.v1.MetadataResponse
+	25, // [25:31] is the sub-list for method output_type
+	19, // [19:25] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_peerpb_peer_proto_init() }
@@ -1348,7 +1879,7 @@ func file_peerpb_peer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_peerpb_peer_proto_rawDesc), len(file_peerpb_peer_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   13,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

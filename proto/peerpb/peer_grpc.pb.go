@@ -129,6 +129,8 @@ const (
 	Read_Select_FullMethodName      = "/muster.peer.v1.Read/Select"
 	Read_LabelNames_FullMethodName  = "/muster.peer.v1.Read/LabelNames"
 	Read_LabelValues_FullMethodName = "/muster.peer.v1.Read/LabelValues"
+	Read_Exemplars_FullMethodName   = "/muster.peer.v1.Read/Exemplars"
+	Read_Metadata_FullMethodName    = "/muster.peer.v1.Read/Metadata"
 )
 
 // ReadClient is the client API for Read service.
@@ -141,6 +143,9 @@ type ReadClient interface {
 	Select(ctx context.Context, in *SelectRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SelectResponse], error)
 	LabelNames(ctx context.Context, in *LabelsRequest, opts ...grpc.CallOption) (*LabelsResponse, error)
 	LabelValues(ctx context.Context, in *LabelsRequest, opts ...grpc.CallOption) (*LabelsResponse, error)
+	// Exemplars and Metadata are spoken from cluster version 2 on.
+	Exemplars(ctx context.Context, in *ExemplarsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExemplarsResponse], error)
+	Metadata(ctx context.Context, in *MetadataRequest, opts ...grpc.CallOption) (*MetadataResponse, error)
 }
 
 type readClient struct {
@@ -190,6 +195,35 @@ func (c *readClient) LabelValues(ctx context.Context, in *LabelsRequest, opts ..
 	return out, nil
 }
 
+func (c *readClient) Exemplars(ctx context.Context, in *ExemplarsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExemplarsResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Read_ServiceDesc.Streams[1], Read_Exemplars_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ExemplarsRequest, ExemplarsResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Read_ExemplarsClient = grpc.ServerStreamingClient[ExemplarsResponse]
+
+func (c *readClient) Metadata(ctx context.Context, in *MetadataRequest, opts ...grpc.CallOption) (*MetadataResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(MetadataResponse)
+	err := c.cc.Invoke(ctx, Read_Metadata_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // ReadServer is the server API for Read service.
 // All implementations must embed UnimplementedReadServer
 // for forward compatibility.
@@ -200,6 +234,9 @@ type ReadServer interface {
 	Select(*SelectRequest, grpc.ServerStreamingServer[SelectResponse]) error
 	LabelNames(context.Context, *LabelsRequest) (*LabelsResponse, error)
 	LabelValues(context.Context, *LabelsRequest) (*LabelsResponse, error)
+	// Exemplars and Metadata are spoken from cluster version 2 on.
+	Exemplars(*ExemplarsRequest, grpc.ServerStreamingServer[ExemplarsResponse]) error
+	Metadata(context.Context, *MetadataRequest) (*MetadataResponse, error)
 	mustEmbedUnimplementedReadServer()
 }
 
@@ -218,6 +255,12 @@ func (UnimplementedReadServer) LabelNames(context.Context, *LabelsRequest) (*Lab
 }
 func (UnimplementedReadServer) LabelValues(context.Context, *LabelsRequest) (*LabelsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method LabelValues not implemented")
+}
+func (UnimplementedReadServer) Exemplars(*ExemplarsRequest, grpc.ServerStreamingServer[ExemplarsResponse]) error {
+	return status.Error(codes.Unimplemented, "method Exemplars not implemented")
+}
+func (UnimplementedReadServer) Metadata(context.Context, *MetadataRequest) (*MetadataResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Metadata not implemented")
 }
 func (UnimplementedReadServer) mustEmbedUnimplementedReadServer() {}
 func (UnimplementedReadServer) testEmbeddedByValue()              {}
@@ -287,6 +330,35 @@ func _Read_LabelValues_Handler(srv interface{}, ctx context.Context, dec func(in
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Read_Exemplars_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ExemplarsRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(ReadServer).Exemplars(m, &grpc.GenericServerStream[ExemplarsRequest, ExemplarsResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Read_ExemplarsServer = grpc.ServerStreamingServer[ExemplarsResponse]
+
+func _Read_Metadata_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(MetadataRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ReadServer).Metadata(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Read_Metadata_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ReadServer).Metadata(ctx, req.(*MetadataRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Read_ServiceDesc is the grpc.ServiceDesc for Read service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -302,11 +374,20 @@ var Read_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "LabelValues",
 			Handler:    _Read_LabelValues_Handler,
 		},
+		{
+			MethodName: "Metadata",
+			Handler:    _Read_Metadata_Handler,
+		},
 	},
 	Streams: []grpc.StreamDesc{
 		{
 			StreamName:    "Select",
 			Handler:       _Read_Select_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "Exemplars",
+			Handler:       _Read_Exemplars_Handler,
 			ServerStreams: true,
 		},
 	},
