@@ -30,16 +30,15 @@ func (i *Ingester) serve(w http.ResponseWriter, r *http.Request, tenant string, 
 
 // account is what a request was about, for the metrics.
 type account struct {
-	known               bool // the tenant: else its name is not worth a metric
-	judged              bool // sample by sample: the complaints are made
-	bytes               int
-	series, samples     int
-	exemplars, metadata int
+	known           bool // the tenant: else its name is not worth a metric
+	judged          bool // sample by sample: the complaints are made
+	bytes           int
+	series, samples int
 }
 
 func (i *Ingester) receive(w http.ResponseWriter, r *http.Request, tenant string, headers func(http.Header) (message, error), a *account) int {
 	m, notTaken := headers(r.Header)
-	m.form.written(w.Header(), 0, 0)
+	m.form.written(w.Header(), 0, 0, 0)
 	v, t, err := i.tenant(r.Context(), tenant)
 	if err != nil {
 		return fail(w, err)
@@ -68,14 +67,21 @@ func (i *Ingester) receive(w http.ResponseWriter, r *http.Request, tenant string
 		return fail(w, err)
 	}
 	a.series, a.samples = max(len(b.wire.Series), b.wire.Came), b.wire.Samples+b.wire.Refused.Total()
-	a.exemplars, a.metadata = b.wire.Exemplars, b.wire.Metadata
+	i.metrics.described(b.wire)
 	repeat, _ := strconv.Atoi(r.Header.Get("Retry-Attempt"))
+	if families := i.families(tenant, &b.wire.Descriptions); families != nil {
+		if len(b.wire.Series)+b.wire.Refused.Total() == 0 {
+			status, text := answerToMetadata(i.tell(r.Context(), families, b.take(), v, t))
+			return say(w, status, text)
+		}
+		defer i.tellLater(r.Context(), families, b, v, t)
+	}
 	out, err := i.carryOut(r.Context(), tenant, sight{v, t}, b, repeat > 0 || m.export != nil)
 	if err != nil {
 		return fail(w, err)
 	}
 	a.judged = true
-	m.form.written(w.Header(), out.stored-out.histograms, out.histograms)
+	m.form.written(w.Header(), out.stored-out.histograms, out.histograms, out.exemplars)
 	status, text := out.answer()
 	if m.export != nil {
 		status, text = m.export.answer(out, status, text)
@@ -223,6 +229,8 @@ type batch struct {
 	leave  []func()
 	held   int64 // bytes that are admitted for it
 	recast bool  // its series are not judged yet one by one
+	// telling is what was said of metric families, until somebody stores it.
+	telling *telling
 }
 
 var batches = sync.Pool{New: func() any { return &wire.Batch{} }}
@@ -231,6 +239,9 @@ var batches = sync.Pool{New: func() any { return &wire.Batch{} }}
 // readers of the frames of their own.
 func (b *batch) release() {
 	b.frames.release()
+	if b.telling != nil {
+		b.telling.forget()
+	}
 	b.wire.Frames = nil
 	if poisoned {
 		spoilBatch(b.wire)
@@ -275,6 +286,14 @@ func (i *Ingester) batch(r *http.Request, tenant string, v *View, t Tenant, m me
 	if m.form != remoteWrite1 {
 		lim.More = func(n int) (int, error) { return n, i.grow(b, n) }
 	}
+	if !lim.SamplesOnly {
+		lim.Describe = func(m wire.Metadata) bool {
+			if b.telling == nil {
+				b.telling = i.told.telling(tenant, t, i.cfg.Now())
+			}
+			return b.telling.wanted(m)
+		}
+	}
 	if b.recast = v.recasts(t); b.recast {
 		lim = lim.Loose()
 	}
@@ -318,6 +337,7 @@ func (i *Ingester) limits(v *View, t Tenant) wire.Limits {
 		NameLength:  int(t.Limits.LabelNameLength),
 		ValueLength: int(t.Limits.LabelValueLength),
 		FloatsOnly:  v.FloatsOnly,
+		SamplesOnly: v.FloatsOnly || i.annex == nil,
 		MinTime:     now.Add(-max(t.OutOfOrderWindow, MinWindow)).UnixMilli(),
 		MaxTime:     now.Add(t.FutureWindow).UnixMilli(),
 	}

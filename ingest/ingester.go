@@ -21,6 +21,7 @@ import (
 type Ingester struct {
 	cfg     Config
 	storage Storage
+	annex   Annex // the storage, where it is one
 	ensure  Ensurer
 	log     *slog.Logger
 
@@ -32,6 +33,7 @@ type Ingester struct {
 	peers     *peers
 	own       backlog
 	creating  creations
+	told      *retold
 
 	life context.Context // ends with Close
 	end  context.CancelFunc
@@ -58,10 +60,11 @@ func New(cfg Config, storage Storage, dialer Peers, ensure Ensurer, log *slog.Lo
 	cfg = cfg.withDefaults()
 	i := &Ingester{
 		cfg: cfg, storage: storage, ensure: ensure, log: log,
-		metrics: newMetrics(reg), complaints: complaints{log: log}, fence: newFence(), admission: newAdmission(cfg),
+		metrics: newMetrics(reg), complaints: complaints{log: log}, fence: newFence(), admission: newAdmission(cfg), told: newRetold(),
 	}
 	i.admission.memory.log = log
 	i.admission.register(reg)
+	i.annex, _ = storage.(Annex)
 	i.life, i.end = context.WithCancel(context.Background())
 	i.late, i.hurry = context.WithCancel(context.Background())
 	i.peers = &peers{cfg: cfg, dialer: dialer, metrics: i.metrics, life: i.life, all: map[ring.Store]*peer{}}

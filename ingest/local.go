@@ -102,12 +102,12 @@ func (i *Ingester) admit(ctx context.Context, s *peerpb.Share, own bool, h holdi
 	}
 	out := outcomesOf(int(s.Samples))
 	defer putOutcomes(out)
-	if scan.stale == 0 {
+	if scan.stale == 0 && !scan.apart {
 		res.Opening, err = i.storage.Append(ctx, s.Tenant, s.Incarnation, wire.NewReader(s.Frames), s.Repeat, *out)
 	} else {
 		i.metrics.staleSeries.Add(float64(scan.stale))
 		res.StaleRevision = scan.revision
-		res.Opening, err = i.admitSome(ctx, s, h, *out)
+		res.Opening, err = i.admitParts(ctx, s, h, *out)
 	}
 	if err != nil {
 		res.Status, res.Detail = peerpb.Status_UNAVAILABLE, err.Error()
@@ -119,6 +119,7 @@ func (i *Ingester) admit(ctx context.Context, s *peerpb.Share, own bool, h holdi
 // scan is what a first look at a share says.
 type scan struct {
 	stale    int    // series that may not be stored
+	apart    bool   // some are exemplars or metadata
 	revision uint64 // the change that made them stale
 }
 
@@ -136,6 +137,9 @@ func scanShare(s *peerpb.Share, own bool, h holding) (scan, error) {
 			return out, fmt.Errorf("%w: labels", wire.ErrFrame)
 		}
 		samples += r.Samples()
+		if r.Kind() > wire.Histograms {
+			out.apart = true
+		}
 		if every {
 			continue
 		}
@@ -159,38 +163,6 @@ func scanShare(s *peerpb.Share, own bool, h holding) (scan, error) {
 		return out, fmt.Errorf("%w: %d samples where the share says %d", wire.ErrFrame, samples, s.Samples)
 	}
 	return out, nil
-}
-
-// admitSome stores the series that are not stale, and marks the others.
-func (i *Ingester) admitSome(ctx context.Context, s *peerpb.Share, h holding, out []peerpb.Outcome) (uint64, error) {
-	tenant := ring.TenantHash(s.Tenant)
-	kept := newBuffer(len(s.Frames))
-	defer kept.release()
-	var places []int // of the kept samples in out
-	r := wire.NewReader(s.Frames)
-	for at := 0; r.Next(); {
-		stale := !h.Admits(ring.KeyOf(tenant, r.Hash()).Slot(h.Table.Slots()), s.Seen)
-		if !stale {
-			kept.b = append(kept.b, r.Frame()...)
-		}
-		for range r.Samples() {
-			if stale {
-				out[at] = peerpb.Outcome_STALE_SERIES
-			} else {
-				places = append(places, at)
-			}
-			at++
-		}
-	}
-	if len(places) == 0 {
-		return 0, nil
-	}
-	some := make([]peerpb.Outcome, len(places))
-	opening, err := i.storage.Append(ctx, s.Tenant, s.Incarnation, wire.NewReader(kept.b), s.Repeat, some)
-	for k, at := range places {
-		out[at] = some[k]
-	}
-	return opening, err
 }
 
 var outcomes = sync.Pool{New: func() any { return new([]peerpb.Outcome) }}

@@ -90,14 +90,13 @@ func (f form) checkVersion(v string) error {
 
 // written tells a sender of remote write 2.0 how much of what it sent is held
 // by a quorum; it takes an answer that does not tell for one of another protocol.
-// Exemplars are not taken yet.
-func (f form) written(h http.Header, samples, histograms int) {
+func (f form) written(h http.Header, samples, histograms, exemplars int) {
 	if f != remoteWrite2 {
 		return
 	}
 	h.Set("X-Prometheus-Remote-Write-Samples-Written", strconv.Itoa(samples))
 	h.Set("X-Prometheus-Remote-Write-Histograms-Written", strconv.Itoa(histograms))
-	h.Set("X-Prometheus-Remote-Write-Exemplars-Written", "0")
+	h.Set("X-Prometheus-Remote-Write-Exemplars-Written", strconv.Itoa(exemplars))
 }
 
 // walk lays out the series of a decompressed body.

@@ -26,8 +26,9 @@ type metrics struct {
 	limited   *prometheus.CounterVec
 	served    *prometheus.GaugeVec
 	relabel   *prometheus.CounterVec
-	exemplars prometheus.Counter
-	metadata  prometheus.Counter
+	exemplars *prometheus.CounterVec
+	leftOut   *prometheus.CounterVec
+	metadata  *prometheus.CounterVec
 
 	otlpWarnings *prometheus.CounterVec
 
@@ -85,15 +86,18 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		relabel: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "muster_ingest_relabel_dropped_samples_total", Help: "Samples that their tenant's relabelling rules dropped.",
 		}, []string{"tenant"}),
-		exemplars: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "muster_ingest_exemplars_ignored_total", Help: "Exemplars that came with writes and were left out.",
-		}),
-		metadata: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "muster_ingest_metadata_ignored_total", Help: "Metadata entries that came with writes and were left out.",
-		}),
 		otlpWarnings: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "muster_ingest_otlp_warnings_total", Help: "What was stored otherwise than an OTLP sender may think, by category.",
 		}, []string{"category"}),
+		exemplars: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "muster_ingest_exemplars_acknowledged_total", Help: "Exemplars that a quorum holds.",
+		}, []string{"tenant"}),
+		leftOut: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "muster_ingest_exemplars_refused_total", Help: "Exemplars that can never be stored; their samples are judged without them.",
+		}, []string{"tenant", "reason"}),
+		metadata: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "muster_ingest_metadata_total", Help: "Descriptions of metric families that came with writes, by what became of them: known (a quorum has it), stored, failed (it comes again), refused (too long, or not UTF-8), ignored (a node of an older release is a member).",
+		}, []string{"outcome"}),
 		sentShares: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "muster_ingest_shares_sent_total", Help: "Shares sent to peers.",
 		}),
@@ -123,7 +127,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	}
 	if reg != nil {
 		reg.MustRegister(m.inflight, m.requests, m.seconds, m.size, m.samples, m.series, m.accepted, m.refused, m.deferred, m.limited, m.served, m.relabel,
-			m.exemplars, m.metadata, m.sentShares, m.forwards, m.replications, m.refusedShares, m.staleSeries, m.reroutedSeries, m.missedSamples, m.waits, m.otlpWarnings)
+			m.exemplars, m.leftOut, m.metadata, m.sentShares, m.forwards, m.replications, m.refusedShares, m.staleSeries, m.reroutedSeries, m.missedSamples, m.waits, m.otlpWarnings)
 	}
 	return m
 }
@@ -138,8 +142,6 @@ func (m *metrics) answered(tenant string, status int, a account, took time.Durat
 	code := strconv.Itoa(status)
 	m.requests.WithLabelValues(code, "post", tenant).Inc()
 	m.seconds.WithLabelValues(code, "post", timed).Observe(took.Seconds())
-	m.exemplars.Add(float64(a.exemplars))
-	m.metadata.Add(float64(a.metadata))
 	if a.bytes > 0 {
 		m.size.WithLabelValues(code, "post", tenant).Observe(float64(a.bytes))
 		m.samples.WithLabelValues(code, tenant).Observe(float64(a.samples))
@@ -150,6 +152,7 @@ func (m *metrics) answered(tenant string, status int, a account, took time.Durat
 // verdicts counts the samples of a write that was carried out.
 func (m *metrics) verdicts(w *write) {
 	sum := w.tally.sum()
+	m.annexed(w, &sum)
 	m.accepted.WithLabelValues(w.tenant).Add(float64(sum.stored))
 	if sum.deferred > 0 {
 		m.deferred.WithLabelValues(w.tenant).Add(float64(sum.deferred))
@@ -181,6 +184,42 @@ func (m *metrics) dropped(tenant string, samples int) {
 	if samples > 0 {
 		m.relabel.WithLabelValues(tenant).Add(float64(samples))
 	}
+}
+
+// annexed counts exemplars and metadata of a write.
+func (m *metrics) annexed(w *write, sum *summary) {
+	b := w.batch
+	if sum.exemplars > 0 {
+		m.exemplars.WithLabelValues(w.tenant).Add(float64(sum.exemplars))
+	}
+	for class, n := range sum.refusedExemplars {
+		if n > 0 {
+			m.leftOut.WithLabelValues(w.tenant, exemplarTexts[class]).Add(float64(n))
+		}
+	}
+	b.LeftOut.Each(func(r wire.Reason, n int, _ string) {
+		m.leftOut.WithLabelValues(w.tenant, r.String()).Add(float64(n))
+	})
+	if b.IgnoredExemplars > 0 {
+		m.leftOut.WithLabelValues(w.tenant, "a node of an older release is a member").Add(float64(b.IgnoredExemplars))
+	}
+}
+
+// described counts what a request said of metric families.
+func (m *metrics) described(b *wire.Batch) {
+	count := func(outcome string, n int) {
+		if n > 0 {
+			m.metadata.WithLabelValues(outcome).Add(float64(n))
+		}
+	}
+	count("known", b.Metadata-len(b.Descriptions.Series))
+	count("refused", b.RefusedMetadata)
+	count("ignored", b.IgnoredMetadata)
+}
+
+// exemplarTexts are the classes of ballot.content, for exemplars.
+var exemplarTexts = [contents]string{
+	"out of order", "labels of an exemplar are not valid, or longer than 128 characters", "", "its series is not held",
 }
 
 func (m *metrics) forwarded(a answer) {
@@ -257,7 +296,7 @@ func (m *metrics) sweep(known func(string) bool) {
 	for _, t := range gone {
 		of := prometheus.Labels{"tenant": t}
 		for _, v := range []interface{ DeletePartialMatch(prometheus.Labels) int }{
-			m.requests, m.seconds, m.size, m.samples, m.series, m.accepted, m.refused, m.deferred, m.limited, m.served, m.relabel,
+			m.requests, m.seconds, m.size, m.samples, m.series, m.accepted, m.refused, m.deferred, m.limited, m.served, m.relabel, m.exemplars, m.leftOut,
 		} {
 			v.DeletePartialMatch(of)
 		}

@@ -67,7 +67,7 @@ type tally struct {
 	batch   *wire.Batch
 	series  []electorate
 	ballots []ballot // one per sample, from the first failure on
-	open    int      // samples without a verdict
+	open    int      // samples and exemplars without a verdict
 	// stale are the series that have lost their quorum because a replica has
 	// seen a change that the coordinator had not: they are to be routed again.
 	stale []uint32
@@ -76,7 +76,7 @@ type tally struct {
 }
 
 func newTally(b *wire.Batch) *tally {
-	return &tally{batch: b, series: make([]electorate, len(b.Series)), open: b.Samples}
+	return &tally{batch: b, series: make([]electorate, len(b.Series)), open: b.Items()}
 }
 
 // send opens the vote on the series of a plan; again: they were sent before.
@@ -181,7 +181,7 @@ func (t *tally) split() {
 	if t.ballots != nil {
 		return
 	}
-	t.ballots = make([]ballot, t.batch.Samples)
+	t.ballots = make([]ballot, t.batch.Items())
 	for n := range t.series {
 		e := &t.series[n]
 		v := open
@@ -248,53 +248,57 @@ type summary struct {
 	refused       [contents]int
 	first         [contents]uint32
 	firstDeferred uint32
+	// exemplars are those that are stored. For them nothing else changes an answer
+	// but what may pass; refusedExemplars are by class, too.
+	exemplars, deferredExemplars int
+	refusedExemplars             [contents]int
 }
 
 func (t *tally) sum() summary {
 	var out summary
-	if t.ballots == nil {
-		out.stored = t.batch.Samples - t.open
-		out.deferred = t.open
-		out.histograms = t.histograms()
+	b := t.batch
+	if t.ballots == nil && t.open == 0 {
+		out.stored, out.histograms, out.exemplars = b.Samples, b.Histograms, b.Exemplars
 		return out
 	}
 	for n := range t.series {
-		histograms := t.batch.Histograms > 0 && t.batch.Kind(t.batch.Series[n]) == wire.Histograms
-		t.each(uint32(n), func(b *ballot) {
-			switch b.verdict {
-			case acked:
-				out.stored++
-				if histograms {
-					out.histograms++
-				}
-			case refused:
-				c := mostFrequent(b.content)
-				if out.refused[c]++; out.refused[c] == 1 {
-					out.first[c] = uint32(n)
-				}
-			default:
-				if out.deferred++; out.deferred == 1 {
-					out.firstDeferred = uint32(n)
-				}
-			}
-		})
+		kind := wire.Floats
+		if b.Histograms+b.Exemplars > 0 {
+			kind = b.Kind(b.Series[n])
+		}
+		t.each(uint32(n), func(v *ballot) { out.count(uint32(n), kind, v) })
 	}
 	return out
 }
 
-// histograms are those that are stored, while nothing has gone wrong.
-func (t *tally) histograms() int {
-	if t.batch.Histograms == 0 || t.open == 0 {
-		return t.batch.Histograms
-	}
-	n := 0
-	for i := range t.series {
-		e, s := &t.series[i], t.batch.Series[i]
-		if e.quorum > 0 && e.stored >= e.quorum && t.batch.Kind(s) == wire.Histograms {
-			n += int(s.Samples)
+// count takes the verdict on a sample or exemplar of the series n.
+func (s *summary) count(n uint32, kind wire.Kind, b *ballot) {
+	exemplar := kind == wire.Exemplars
+	switch {
+	case b.verdict == acked && exemplar:
+		s.exemplars++
+	case b.verdict == acked:
+		s.stored++
+		if kind == wire.Histograms {
+			s.histograms++
+		}
+	case b.verdict == refused && exemplar:
+		s.refusedExemplars[mostFrequent(b.content)]++
+	case b.verdict == refused:
+		c := mostFrequent(b.content)
+		if s.refused[c]++; s.refused[c] == 1 {
+			s.first[c] = n
+		}
+	default:
+		if s.deferred+s.deferredExemplars == 0 {
+			s.firstDeferred = n
+		}
+		if exemplar {
+			s.deferredExemplars++
+		} else {
+			s.deferred++
 		}
 	}
-	return n
 }
 
 func mostFrequent(counts [contents]uint8) int {

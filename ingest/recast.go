@@ -48,7 +48,7 @@ type part struct {
 	sight
 	err error // nothing of it can be written
 
-	samples int
+	samples int // exemplars among them
 	bytes   int
 	first   uint32 // its first series in the source
 
@@ -184,13 +184,15 @@ func (r *recast) lay() {
 			ls = build.Labels()
 		}
 		if ls.IsEmpty() { // the rules took all of them: Prometheus drops such a series, too
-			p.dropped += int(s.Samples)
+			if w.Kind(s) != wire.Exemplars {
+				p.dropped += int(s.Samples)
+			}
 			r.at[n].dropped = true
 			continue
 		}
-		first := p.batch.wire.Samples
+		first := p.batch.wire.Items()
 		p.err = copies[r.of[n]].Take(w, s, ls)
-		r.at[n] = place{first: uint32(first), samples: uint32(p.batch.wire.Samples - first)}
+		r.at[n] = place{first: uint32(first), samples: uint32(p.batch.wire.Items() - first)}
 	}
 	for _, p := range r.parts {
 		if p.batch != nil {
@@ -259,6 +261,7 @@ func (r *recast) release() {
 func (r *report) add(where string, of *report) {
 	r.total, r.stored, r.forGood, r.deferred = r.total+of.total, r.stored+of.stored, r.forGood+of.forGood, r.deferred+of.deferred
 	r.histograms += of.histograms
+	r.exemplars, r.deferredExemplars = r.exemplars+of.exemplars, r.deferredExemplars+of.deferredExemplars
 	r.conflicting += of.conflicting
 	for _, l := range of.why {
 		l.text = where + l.text

@@ -77,6 +77,8 @@ type report struct {
 	total, stored, forGood, deferred int
 	// histograms are those of the stored that are native histograms.
 	histograms int
+	// Of the exemplars only what may pass is told: the others change no answer.
+	exemplars, deferredExemplars int
 	// why says what the deferred lack, lines what is wrong with those refused for good.
 	why, lines []reason
 	// conflicting are those refused for good because something else is held, or may
@@ -94,6 +96,7 @@ type report struct {
 func reportOf(w *write) *report {
 	b, sum := w.batch, w.tally.sum()
 	r := &report{total: b.Samples, stored: sum.stored, histograms: sum.histograms, deferred: sum.deferred, refused: w.tally.refused}
+	r.exemplars, r.deferredExemplars = sum.exemplars, sum.deferredExemplars
 	r.refuse(&b.Refused)
 	for class, n := range sum.refused {
 		if n > 0 {
@@ -104,13 +107,17 @@ func reportOf(w *write) *report {
 			r.lines = append(r.lines, reason{contentTexts[class], n, b.Text(b.Series[sum.first[class]])})
 		}
 	}
-	if sum.deferred > 0 {
+	deferred := sum.deferred
+	if deferred == 0 {
+		deferred = sum.deferredExemplars
+	}
+	if deferred > 0 {
 		for t, n := range w.troubles {
 			r.why = append(r.why, reason{t, n, ""})
 		}
 		slices.SortFunc(r.why, func(a, b reason) int { return cmp.Or(b.count-a.count, strings.Compare(a.text, b.text)) })
 		for k := range r.why {
-			r.why[k].count, r.why[k].first = sum.deferred, b.Text(b.Series[sum.firstDeferred])
+			r.why[k].count, r.why[k].first = deferred, b.Text(b.Series[sum.firstDeferred])
 		}
 	}
 	return r
@@ -137,6 +144,8 @@ func (r *report) answer() (status int, text string) {
 			status = http.StatusTooManyRequests
 		}
 		return status, page(fmt.Sprintf("%d of %d samples lack their quorum: send again", r.deferred, r.total), append(r.why, r.lines...))
+	case r.deferredExemplars > 0:
+		return http.StatusServiceUnavailable, page(fmt.Sprintf("%d exemplars lack their quorum: send again", r.deferredExemplars), append(r.why, r.lines...))
 	case r.forGood > 0:
 		status = http.StatusBadRequest
 		if r.denied == r.total {

@@ -43,6 +43,28 @@ type Storage interface {
 	Append(ctx context.Context, tenant string, incarnation uint64, share Share, repeat bool, out []peerpb.Outcome) (opening uint64, err error)
 }
 
+// ExemplarShare is the exemplars that a replica has to store, series by series.
+type ExemplarShare interface {
+	Next() bool
+	// Labels and Hash are the series', as a Share's.
+	Labels() []byte
+	Hash() uint64
+	// Exemplar is the next exemplar of the series: its label bytes, perhaps none,
+	// Unix milliseconds and the value; ok false: there is none.
+	Exemplar() (labels []byte, t int64, v float64, ok bool)
+}
+
+// Annex is what a Storage may be, too: one that keeps exemplars and metadata.
+type Annex interface {
+	// AppendExemplars stores exemplars of series that are held, and writes the
+	// outcome of each into out. For an exemplar CONFLICT is one that is out of order,
+	// BAD_LABELS one whose labels cannot be stored, and SERIES_LIMIT one whose series
+	// is not held: it makes none. An error means that nothing is known to be stored.
+	AppendExemplars(ctx context.Context, tenant string, incarnation uint64, share ExemplarShare, out []peerpb.Outcome) error
+	// AppendMetadata keeps what is said of metric families, or fails as a whole.
+	AppendMetadata(ctx context.Context, tenant string, incarnation uint64, all []Metadata) error
+}
+
 // Peers reaches the other members.
 type Peers interface {
 	// Dial gives the long-lived connection to a member; it stays the owner's,

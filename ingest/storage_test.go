@@ -33,6 +33,7 @@ type promStorage struct {
 	// repeats counts the shares that came as repeats.
 	repeats int
 	shares  int
+	annexed annexed
 }
 
 func newPromStorage(t testing.TB) *promStorage {

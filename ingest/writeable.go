@@ -192,7 +192,7 @@ func (i *Ingester) layOut(ctx context.Context, p wire.ThanosPart, by sight) (*ba
 // that tenant would repeat it for ever.
 func (r *report) grpc(failed []error) error {
 	code, text := http.StatusNoContent, ""
-	if r.total > 0 {
+	if r.total+r.deferredExemplars > 0 {
 		code, text = r.answer()
 	}
 	for _, err := range failed {

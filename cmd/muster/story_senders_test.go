@@ -161,6 +161,7 @@ func (b *bed) prometheusAppends(i int, tenant, message, kind string, n int, add 
 remote_write:
 - url: http://%s/api/v1/receive
   send_native_histograms: true
+  send_exemplars: true
   protobuf_message: %s
   headers: {THANOS-TENANT: %s}
   metadata_config: {send: false}

@@ -124,7 +124,7 @@ func (s *sifter) numbers(points pmetric.NumberDataPointSlice, drop func(dataPoin
 // exemplars are counted and left out.
 func (s *sifter) exemplars(e pmetric.ExemplarSlice) {
 	if n := e.Len(); n > 0 {
-		s.batch.Exemplars += n
+		s.batch.IgnoredExemplars += n
 		e.RemoveIf(func(pmetric.Exemplar) bool { return true })
 	}
 }

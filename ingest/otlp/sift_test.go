@@ -110,7 +110,7 @@ func TestExemplarsAreCounted(t *testing.T) {
 	p := counter(ms, "io", pmetric.AggregationTemporalityCumulative, 1).DataPoints().At(0)
 	p.Exemplars().AppendEmpty() // of no value: the converter would give up
 	p.Exemplars().AppendEmpty().SetIntValue(1)
-	if l := mustLay(t, md); l.batch.Exemplars != 2 || len(l.samples) != 1 {
-		t.Errorf("%d exemplars, %d samples", l.batch.Exemplars, len(l.samples))
+	if l := mustLay(t, md); l.batch.IgnoredExemplars != 2 || len(l.samples) != 1 {
+		t.Errorf("%d exemplars, %d samples", l.batch.IgnoredExemplars, len(l.samples))
 	}
 }

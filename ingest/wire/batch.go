@@ -24,15 +24,25 @@ type Batch struct {
 	Came int
 	// Refused is what can never be stored.
 	Refused Refusals
-	// Metadata and Exemplars were seen and left out.
-	Metadata, Exemplars int
+	// Exemplars are in frames of their own among the others; LeftOut are those that
+	// can never be stored, which is no reason to refuse a write.
+	Exemplars int
+	LeftOut   Refusals
+	// Metadata is how many metric families were described, RefusedMetadata how many
+	// in a way that cannot be kept. What is not known to be held is in Descriptions.
+	Metadata, RefusedMetadata int
+	Descriptions              Descriptions
+	// IgnoredExemplars and IgnoredMetadata were seen where only samples are taken.
+	IgnoredExemplars, IgnoredMetadata int
 
 	received int // samples of the request, the refused ones included
 	labels   []label
 	points   []point
 	natives  []native
-	entries  []byte // of natives
-	fault    error  // of the first of them that is bad
+	examples []example
+	tags     []label // of one of these
+	entries  []byte  // of natives and examples
+	fault    error   // of the first of them that is bad
 	decoding decoding
 	symbols  symbols
 }
@@ -45,18 +55,27 @@ func (b *Batch) Reset() {
 	if cap(b.natives) > FrameSamples || cap(b.entries) > keptEntries {
 		b.natives, b.entries = nil, nil
 	}
+	if cap(b.examples) > FrameSamples {
+		b.examples = nil
+	}
+	if cap(b.Descriptions.Frames) > keptEntries {
+		b.Descriptions = Descriptions{}
+	}
+	clear(b.tags[:cap(b.tags)])
 	clear(b.labels[:cap(b.labels)]) // they alias a body that is not ours any more
 	*b = Batch{
 		Frames: b.Frames[:0], Series: b.Series[:0],
 		labels: b.labels[:0], points: b.points[:0], natives: b.natives[:0], entries: b.entries[:0],
-		decoding: b.decoding.kept(), symbols: symbols{at: b.symbols.kept()},
+		examples: b.examples[:0], tags: b.tags[:0],
+		Descriptions: Descriptions{Frames: b.Descriptions.Frames[:0], Series: b.Descriptions.Series[:0]},
+		decoding:     b.decoding.kept(), symbols: symbols{at: b.symbols.kept()},
 	}
 }
 
 // clearSeries makes room for what the slow path collects of the next series.
 func (b *Batch) clearSeries() {
 	b.labels, b.points, b.natives, b.entries = b.labels[:0], b.points[:0], b.natives[:0], b.entries[:0]
-	b.fault = nil
+	b.examples, b.fault = b.examples[:0], nil
 }
 
 // collected is how many samples have been collected of the series.
@@ -67,6 +86,9 @@ const keptEntries = 64 << 10
 
 // keptLabels is how much room for the labels of an untidy series a batch keeps.
 const keptLabels = 256
+
+// Items is what the frames hold: samples and exemplars.
+func (b *Batch) Items() int { return b.Samples + b.Exemplars }
 
 // Of is the frame of a series.
 func (b *Batch) Of(s Series) []byte { return b.Frames[s.Start:s.End] }

@@ -35,6 +35,10 @@ func (c *Copy) Take(from *Batch, s Series, ls labels.Labels) error {
 		}
 	})
 	if reason, ok := w.tidy(); !ok {
+		if from.Kind(s) == Exemplars {
+			b.LeftOut.add(reason, int(s.Samples), w.show)
+			return w.end()
+		}
 		b.received += int(s.Samples)
 		b.Refused.add(reason, int(s.Samples), w.show)
 		return w.end()
@@ -45,11 +49,16 @@ func (c *Copy) Take(from *Batch, s Series, ls labels.Labels) error {
 	if Kind(frame[0]) == Floats {
 		w.copyFloats(payload, &n)
 	} else {
-		w.copyEntries(Kind(frame[0]), payload, &n)
+		w.copyEntries(payload, &n)
 	}
-	b.Refused.add(TooOld, n.old, w.show)
-	b.Refused.add(TooNew, n.young, w.show)
-	b.received += n.received
+	refused := &b.Refused
+	if from.Kind(s) == Exemplars {
+		refused = &b.LeftOut
+	} else {
+		b.received += n.received
+	}
+	refused.add(TooOld, n.old, w.show)
+	refused.add(TooNew, n.young, w.show)
 	kept := n.received - n.old - n.young
 	if Kind(frame[0]) == Histograms {
 		b.Histograms += kept
@@ -80,8 +89,8 @@ func (w *walker) copyFloats(samples []byte, n *taken) {
 	}
 }
 
-// copyEntries copies entries as they are, histograms in time only.
-func (w *walker) copyEntries(kind Kind, payload []byte, n *taken) {
+// copyEntries copies the entries that are in time: those of each kind begin with one.
+func (w *walker) copyEntries(payload []byte, n *taken) {
 	b := w.b
 	at := len(b.Frames)
 	b.Frames = append(b.Frames, payload[:entriesBytes]...)
@@ -90,7 +99,7 @@ func (w *walker) copyEntries(kind Kind, payload []byte, n *taken) {
 		if !ok {
 			break // not in frames of our own
 		}
-		if kind != Histograms || w.inTime(int64(binary.LittleEndian.Uint64(entry)), n) {
+		if w.inTime(int64(binary.LittleEndian.Uint64(entry)), n) {
 			b.Frames = append(b.Frames, rest[:len(rest)-len(tail)]...)
 		}
 		rest = tail

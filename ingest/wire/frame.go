@@ -16,7 +16,8 @@ import (
 //	│ 1    │ 8            │ labels 4  │ samples 4   │          │ 16 each         │
 //	└──────┴──────────────┴───────────┴─────────────┴──────────┴─────────────────┘
 //
-//	kind     1: float samples, 2: native histograms
+//	kind     1: float samples, 2: native histograms, 3: exemplars, 4: what a
+//	         metric family is
 //	hash     xxhash64 of the labels
 //	labels   for each label, names strictly ascending: name, value; each with
 //	         its length before it, 1 byte, or 255 and then 3 bytes.
@@ -33,7 +34,7 @@ import (
 //	│ follows 4         │ varint │         │ varint │         │ …
 //	└───────────────────┴────────┴─────────┴────────┴─────────┘
 //
-// native.go draws the entry of kind 2.
+// native.go draws the entry of kind 2, exemplar.go of 3, metadata.go of 4.
 //
 // A member whose release is older than a kind must never get a frame of it:
 // Limits.FloatsOnly is what keeps them out of a batch.
@@ -57,8 +58,11 @@ type Kind uint8
 const (
 	Floats     Kind = 1
 	Histograms Kind = 2
+	Exemplars  Kind = 3
+	// Descriptors describe metric families.
+	Descriptors Kind = 4
 
-	newestKind = Histograms
+	newestKind = Descriptors
 )
 
 // partBytes is where the entries of a series go on in another frame, so that none

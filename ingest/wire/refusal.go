@@ -20,6 +20,7 @@ const (
 	ScaleTooCoarse
 	AttributeName
 	BadHistogram
+	BadExemplar
 
 	reasons
 )
@@ -57,6 +58,8 @@ func (r Reason) String() string {
 		return "attribute name has no letter or digit"
 	case BadHistogram:
 		return "histogram is not valid"
+	case BadExemplar:
+		return "labels of an exemplar are not valid, or longer than 128 characters"
 	default:
 		return "unknown reason"
 	}

@@ -25,6 +25,11 @@ type Limits struct {
 	FloatsOnly bool
 	// Nameless takes series without a metric name: they may get one.
 	Nameless bool
+	// SamplesOnly leaves out exemplars and metadata.
+	SamplesOnly bool
+	// Describe says whether a metric family's description has to be kept; nil: each.
+	// Its bytes are the body's.
+	Describe func(Metadata) bool
 	// MinTime and MaxTime are the oldest and the newest time that is taken, Unix
 	// milliseconds.
 	MinTime, MaxTime int64
@@ -66,7 +71,9 @@ func WalkV1(body []byte, lim Limits, b *Batch) error {
 				if !f.is(wireBytes) {
 					return f.err
 				}
-				b.Metadata++
+				if err := w.describeV1(f.sub()); err != nil {
+					return err
+				}
 			}
 		}
 		body = rest
@@ -128,6 +135,8 @@ type walker struct {
 	series int
 	// symbols is the table of a remote write 2.0 request; nil in 1.0.
 	symbols *symbols
+	// name is the metric name of the series that fastRefs has laid out.
+	name []byte
 	// work is the bytes of labels that were looked up, also those that did not end
 	// in a frame: a reference takes a byte and may mean a megabyte.
 	work int
@@ -306,7 +315,11 @@ func (w *walker) close(kind Kind, start, labels, samples int) {
 	putHeader(frame, kind, hash, labels, samples)
 	b.Series = append(b.Series, Series{
 		Hash: hash, Start: uint32(start), End: uint32(len(b.Frames)),
-		First: uint32(b.Samples), Samples: uint32(samples),
+		First: uint32(b.Items()), Samples: uint32(samples),
 	})
-	b.Samples += samples
+	if kind == Exemplars {
+		b.Exemplars += samples
+	} else {
+		b.Samples += samples
+	}
 }

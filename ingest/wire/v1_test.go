@@ -273,10 +273,10 @@ func TestWalkV1CountsWhatItLeavesOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	var b Batch
-	if err := WalkV1(raw, anyTime, &b); err != nil {
+	if err := WalkV1(raw, samplesOnly, &b); err != nil {
 		t.Fatal(err)
 	}
-	if b.Exemplars != 2 || b.Metadata != 1 || b.Samples != 1 || b.Refused.Total() != 0 {
+	if b.IgnoredExemplars != 2 || b.IgnoredMetadata != 1 || b.Samples != 1 || b.Refused.Total() != 0 {
 		t.Fatalf("%+v", b)
 	}
 }
@@ -338,11 +338,11 @@ func FuzzWalkV1(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		var b Batch
-		err := WalkV1(raw, anyTime, &b)
+		err := WalkV1(raw, samplesOnly, &b)
 		var req prompb.WriteRequest
 		if oracleErr := req.Unmarshal(raw); oracleErr != nil {
 			// What is left out is not decoded: only there may more be taken.
-			if err == nil && b.Metadata == 0 && b.Exemplars == 0 {
+			if err == nil && b.IgnoredMetadata == 0 && b.IgnoredExemplars == 0 {
 				t.Fatalf("Prometheus refuses what we took: %v", oracleErr)
 			}
 			return

@@ -28,7 +28,7 @@ func (w *walker) loose(ts fields) error {
 		case 2:
 			err = w.loosePoint(f.sub())
 		case 3:
-			b.Exemplars++
+			err = w.looseExemplar(f.sub())
 		case 4:
 			err = w.looseHistogram(f.sub())
 		}
@@ -98,7 +98,7 @@ func (w *walker) loosePoint(f fields) error {
 
 // bounded refuses a series whose samples take more than the whole request may.
 func (w *walker) bounded() error {
-	if b := w.b; len(b.points)*sampleBytes+len(b.natives)*nativeBytes+len(b.entries) > w.lim.Bytes {
+	if b := w.b; len(b.points)*sampleBytes+len(b.natives)*nativeBytes+len(b.examples)*exampleBytes+len(b.entries) > w.lim.Bytes {
 		return &TooLarge{"bytes of series in a request", w.lim.Bytes}
 	}
 	return nil
@@ -110,6 +110,7 @@ func (w *walker) judge() {
 	b := w.b
 	if reason, ok := w.tidy(); !ok {
 		b.Refused.add(reason, b.collected(), w.show)
+		b.LeftOut.add(reason, len(b.examples), w.show)
 		return
 	}
 	kept := b.points[:0]
@@ -130,6 +131,7 @@ func (w *walker) judge() {
 		w.lay(part)
 	}
 	w.judgeHistograms()
+	w.judgeExemplars()
 }
 
 // show writes the collected labels for a person.

@@ -12,7 +12,7 @@ import (
 // begin with the empty string, a reference that is not in it, and half a pair
 // of references fail as a whole: who knows what the other references mean.
 //
-// Start timestamps are read over; metadata and exemplars are counted.
+// Start timestamps are read over.
 //
 // https://prometheus.io/docs/specs/prw/remote_write_spec_2_0/
 func WalkV2(body []byte, lim Limits, b *Batch) error {
@@ -156,12 +156,16 @@ func (w *walker) fastRefs(refs []byte) bool {
 		}
 		prev = name
 		names++
-		named = named || string(name) == "__name__"
+		metric := string(name) == nameLabel
+		named = named || metric
 		dst = append(dst, body[from:from+1+size]...)
 		from = at[v]
 		if size = uint32(body[from]); size < 0x80 {
 			if size == 0 || int(size) > w.lim.ValueLength {
 				return false
+			}
+			if metric {
+				w.name = body[from+1 : from+1+size]
 			}
 			dst = append(dst, body[from:from+1+size]...)
 			continue
@@ -169,6 +173,9 @@ func (w *walker) fastRefs(refs []byte) bool {
 		value := w.symbols.get(v)
 		if len(value) == 0 || len(value) > w.lim.ValueLength || len(value) > maxString {
 			return false
+		}
+		if metric {
+			w.name = value
 		}
 		dst = appendString(dst, value)
 		if len(dst)-labels > MaxLabelBytes {
@@ -200,27 +207,26 @@ func shortRef(refs []byte, i int) (ref uint32, end int) {
 	return 0, 0
 }
 
-// fastRest counts what stands behind the samples: exemplars and metadata.
+// fastRest reads what stands behind the samples: metadata. A series with exemplars
+// takes the slow path.
 func (w *walker) fastRest(s []byte) bool {
-	exemplars, metadata := 0, 0
+	var meta []byte
+	exemplars := 0
 	for len(s) > 0 {
 		f := fields{b: s}
 		if !fastField(&f) {
 			return false
 		}
-		switch f.number {
-		case 4:
+		switch {
+		case f.number == 4 && w.lim.SamplesOnly:
 			exemplars++
-		case 5:
-			if len(f.bytes) > 0 {
-				metadata++
-			}
+		case f.number == 5:
+			meta = f.bytes
 		default:
 			return false
 		}
 		s = f.b
 	}
-	w.b.Exemplars += exemplars
-	w.b.Metadata += metadata
-	return true
+	w.b.IgnoredExemplars += exemplars
+	return len(meta) == 0 || w.describeV2(fields{b: meta}, w.name) == nil
 }

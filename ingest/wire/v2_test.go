@@ -135,10 +135,10 @@ func TestWalkV2CountsWhatItLeavesOut(t *testing.T) {
 		ts.Metadata = writev2.Metadata{Type: writev2.Metadata_METRIC_TYPE_COUNTER}
 	}
 	var b Batch
-	if err := WalkV2(marshal(t, req), anyTime, &b); err != nil {
+	if err := WalkV2(marshal(t, req), samplesOnly, &b); err != nil {
 		t.Fatal(err)
 	}
-	if b.Exemplars != 4 || b.Metadata != 2 || b.Samples != 2 || b.Refused.Total() != 0 {
+	if b.IgnoredExemplars != 4 || b.IgnoredMetadata != 2 || b.Samples != 2 || b.Refused.Total() != 0 {
 		t.Fatalf("%+v", b)
 	}
 }
@@ -282,11 +282,11 @@ func FuzzWalkV2(f *testing.F) {
 	f.Add(marshal(f, requestV2(histogramSeries()...)))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		var b Batch
-		err := WalkV2(raw, anyTime, &b)
+		err := WalkV2(raw, samplesOnly, &b)
 		var req writev2.Request
 		if oracleErr := req.Unmarshal(raw); oracleErr != nil {
 			// What is left out is not decoded: only there may more be taken.
-			if err == nil && b.Metadata == 0 && b.Exemplars == 0 {
+			if err == nil && b.IgnoredMetadata == 0 && b.IgnoredExemplars == 0 {
 				t.Fatalf("Prometheus refuses what we took: %v", oracleErr)
 			}
 			return

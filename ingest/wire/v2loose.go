@@ -6,6 +6,7 @@ func (w *walker) looseV2(f fields) error {
 	b := w.b
 	b.clearSeries()
 	refs := pairs{b: b}
+	var meta []byte
 	for f.next() {
 		if f.number > 5 {
 			continue
@@ -29,11 +30,11 @@ func (w *walker) looseV2(f fields) error {
 				return err
 			}
 		case 4:
-			b.Exemplars++
-		case 5:
-			if len(f.bytes) > 0 {
-				b.Metadata++
+			if err := w.looseExemplar(f.sub()); err != nil {
+				return err
 			}
+		case 5:
+			meta = f.bytes
 		}
 	}
 	if f.err != nil {
@@ -46,10 +47,11 @@ func (w *walker) looseV2(f fields) error {
 	w.work += refs.size
 	if refs.size > MaxLabelBytes {
 		b.Refused.add(LabelsTooLong, b.collected(), w.show)
+		b.LeftOut.add(LabelsTooLong, len(b.examples), w.show)
 		return nil
 	}
 	w.judge()
-	return nil
+	return w.looseMetadata(meta, f.end)
 }
 
 // pairs turns references into labels.
