@@ -80,9 +80,8 @@ type Timing struct {
 	// Expire is how often the leader forgets what is over. 1h.
 	Expire time.Duration
 	// Batch is how often the leader moves slots of a ring, as many at a time as
-	// the receivers' budgets of new series allow: each change of the table has
-	// writes under way asked again, so it should be rare; and what a batch
-	// brings a receiver in a moment should be little. 1s.
+	// the receivers' budgets of new series allow: what a batch brings a receiver
+	// is made at once, and should be little. 250ms.
 	Batch time.Duration
 	// Check is how often the leader has all nodes compare their states. 5m.
 	Check time.Duration
@@ -121,7 +120,7 @@ func (t Timing) withDefaults() Timing {
 		{&t.Stable, 10 * time.Second},
 		{&t.Spare, time.Minute},
 		{&t.Expire, time.Hour},
-		{&t.Batch, time.Second},
+		{&t.Batch, 250 * time.Millisecond},
 		{&t.Check, 5 * time.Minute},
 		{&t.Upgrade, time.Minute},
 		{&t.Patience, 10 * time.Second},

@@ -94,6 +94,7 @@ func (n *Node) leaderLoop(ctx context.Context, e *engine) {
 			return
 		case <-tick.C:
 		case <-n.rounds:
+		case <-n.batchDue():
 		}
 	}
 }

@@ -16,11 +16,13 @@ import (
 // (pace.go), and not while the cluster is in maintenance.
 func (n *Node) moveSlots(ctx context.Context, e *engine) error {
 	st := n.State()
+	n.moving = false
 	rings := slices.DeleteFunc(st.Rings(), func(r *Ring) bool { return !st.moves(r) || len(st.Eligible(r)) == 0 })
 	if len(rings) == 0 {
 		n.metrics.stepsLeft.Set(0)
 		return nil
 	}
+	n.moving = true
 	now := time.Now()
 	round := &moveRound{
 		st: st, now: now, due: n.pace.Due(now) && !st.Settings().GetMaintenance(),
@@ -34,6 +36,14 @@ func (n *Node) moveSlots(ctx context.Context, e *engine) error {
 		n.pace.Sent(now)
 	}
 	n.metrics.stepsLeft.Set(float64(round.left))
+	return nil
+}
+
+// batchDue ends when the next batch of slots may go; nil where none is to come.
+func (n *Node) batchDue() <-chan time.Time {
+	if rest := n.pace.Rest(time.Now()); n.moving && rest > 0 {
+		return time.After(rest)
+	}
 	return nil
 }
 

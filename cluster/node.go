@@ -47,8 +47,10 @@ type Node struct {
 	barrier   *barrier
 	planned   *planned
 	pace      *pace // the leader's loop's
-	disk      *disk
-	schedule  *schedule
+	// moving says that the last look at the rings found slots to move; the leader's loop alone uses it.
+	moving   bool
+	disk     *disk
+	schedule *schedule
 
 	reporting bell // something to tell the leader
 	rounds    bell // something for the leader to do

@@ -10,9 +10,8 @@ import (
 
 // pace spends what receivers may take of new series. Slots that move bring their
 // series anew to the head of the store that gains them: too many at a time, and
-// its writes wait. And each change of the table makes writes under way be asked
-// again. So steps go in batches, one each `every`, of as many series for each
-// receiver as it may get in that time. It has no clock and is not safe for
+// its writes wait. So steps go in batches, one each `every`, of as many series for
+// each receiver as it may get in that time. It has no clock and is not safe for
 // concurrent use.
 type pace struct {
 	every time.Duration
@@ -51,12 +50,15 @@ func (p *pace) Resume(now time.Time) {
 // Due says whether a batch may go.
 func (p *pace) Due(now time.Time) bool { return p.last.IsZero() || now.Sub(p.last) >= p.every }
 
+// Rest is how long it is until a batch may go.
+func (p *pace) Rest(now time.Time) time.Duration { return max(p.every-now.Sub(p.last), 0) }
+
 // Sent notes that a batch went.
 func (p *pace) Sent(now time.Time) { p.last = now }
 
 // late is how much more than a batch may be kept for a receiver: the leader looks
 // when it may, and a batch that comes late should not make the move slower.
-const late = 1.25
+const late = 2
 
 // left is what a receiver may be given at now, at so many series a second: what
 // it was not given for longer than a batch's time is not kept for it.

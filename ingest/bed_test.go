@@ -70,7 +70,7 @@ func newBed(t testing.TB, n int, change func(*Config)) *bed {
 			t: t, name: fmt.Sprintf("n%d", i+1), store: ring.Store(i + 1), storage: newPromStorage(t),
 			conns: map[string]*grpc.ClientConn{}, bed: b,
 		}
-		cfg := Config{}
+		cfg := Config{SettleWait: -1} // a view counts when it is shown
 		if change != nil {
 			change(&cfg)
 		}
@@ -127,7 +127,7 @@ func (b *bed) view(n *node, rev uint64, table *ring.Table, tenants map[string]Te
 	}
 	r := NewRing(1, "default", table)
 	return &View{
-		Revision: rev, Self: n.store,
+		Revision: rev, Moved: r.Moved(), Self: n.store,
 		Tenant: func(id string) (Tenant, bool) { t, ok := tenants[id]; return t, ok },
 		Ring: func(id uint64) *Ring {
 			if id == 1 {

@@ -37,6 +37,13 @@ type Config struct {
 	PeerBytes int64
 	// PeerAge is how long a share is on its way, or waits, before it is given up. Default 60s.
 	PeerAge time.Duration
+	// SettleWait is how long this node goes on writing by the table before a
+	// change of slots, so that the others have seen the new one when it is used;
+	// see held. Default 150ms; negative: not at all.
+	SettleWait time.Duration
+	// Settled is called when a newer revision may be announced though nothing
+	// else has happened; nil: nobody wants to know.
+	Settled func()
 	// CloseWait is how long Close waits for this node's own shares to begin; what
 	// has begun is waited for without an end. Default 5s.
 	CloseWait time.Duration
@@ -57,6 +64,7 @@ func (c Config) withDefaults() Config {
 	c.QuorumTimeout = cmp.Or(c.QuorumTimeout, 5*time.Second)
 	c.PeerBytes = c.within(cmp.Or(c.PeerBytes, 64<<20), 32)
 	c.PeerAge = cmp.Or(c.PeerAge, time.Minute)
+	c.SettleWait = cmp.Or(c.SettleWait, 150*time.Millisecond)
 	c.CloseWait = cmp.Or(c.CloseWait, 5*time.Second)
 	c.Lanes = cmp.Or(c.Lanes, min(runtime.GOMAXPROCS(0), 4))
 	if c.Now == nil {

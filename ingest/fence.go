@@ -25,6 +25,12 @@ type fence struct {
 	// eras are the revisions that shares may be in, oldest first; the last one
 	// is the view's, and all before it hold at least one share.
 	eras []*era
+
+	// held are the views before recent changes of slots, oldest first.
+	held []*held
+	// keep is how long this node writes by a held view; 0: none is held.
+	keep time.Duration
+	tell func() // an announcement may be due; nil: nobody wants to know
 }
 
 // era is the shares that entered under one revision.
@@ -43,6 +49,7 @@ func (f *fence) set(v *View) {
 	if old != nil && v.Revision < old.Revision {
 		return
 	}
+	f.hold(old, v)
 	f.view.Store(v)
 	if old == nil || v.Revision > old.Revision {
 		f.eras = append(f.eras, &era{revision: v.Revision})
@@ -58,6 +65,11 @@ func (f *fence) set(v *View) {
 func (f *fence) enter() (*View, *era) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	return f.admit()
+}
+
+// admit is enter while f.mu is held.
+func (f *fence) admit() (*View, *era) {
 	if len(f.eras) == 0 {
 		return nil, nil
 	}

@@ -112,7 +112,7 @@ func (i *Ingester) judged(w *write) *report {
 // tenant finds the tenant, and the view to serve it by; an unknown one is
 // created where that is allowed.
 func (i *Ingester) tenant(ctx context.Context, id string) (*View, Tenant, error) {
-	v := i.fence.view.Load()
+	v := i.fence.lead()
 	if v == nil {
 		return nil, Tenant{}, refusal{http.StatusServiceUnavailable, "not ready: no cluster yet"}
 	}

@@ -65,6 +65,7 @@ func New(cfg Config, storage Storage, dialer Peers, ensure Ensurer, log *slog.Lo
 	i.admission.memory.log = log
 	i.admission.register(reg)
 	i.annex, _ = storage.(Annex)
+	i.fence.keep, i.fence.tell = cfg.SettleWait, cfg.Settled
 	i.life, i.end = context.WithCancel(context.Background())
 	i.late, i.hurry = context.WithCancel(context.Background())
 	i.peers = &peers{cfg: cfg, dialer: dialer, metrics: i.metrics, life: i.life, all: map[ring.Store]*peer{}}

@@ -13,13 +13,16 @@ import (
 )
 
 // TestAcknowledgedMeansHeldWhileSlotsMove moves slots again and again under
-// writes, while nodes hear of it late and storages answer late, each by chance:
+// writes, while nodes hear of it late, hold the view before and storages answer late, each by chance:
 // what was acknowledged is held by a quorum, whatever the answers' order.
 func TestAcknowledgedMeansHeldWhileSlotsMove(t *testing.T) {
-	for _, c := range []struct{ rf, quorum int }{{2, 1}, {3, 1}, {3, 2}, {3, 3}} {
-		t.Run(fmt.Sprintf("%d of %d", c.quorum, c.rf), func(t *testing.T) {
+	for _, c := range []struct {
+		rf, quorum int
+		keep       time.Duration
+	}{{2, 1, -1}, {3, 1, -1}, {3, 2, -1}, {3, 3, -1}, {2, 1, 5}, {3, 2, 5}, {3, 2, 20}, {3, 3, 10}} {
+		t.Run(fmt.Sprintf("%d of %d, held for %d ms", c.quorum, c.rf, c.keep), func(t *testing.T) {
 			t.Parallel()
-			b := newBed(t, 5, nil)
+			b := newBed(t, 5, func(cfg *Config) { cfg.SettleWait = c.keep * time.Millisecond })
 			m := &moving{b: b, table: tableOf(t, 64, 5, c.rf, c.quorum, 5), quorum: c.quorum}
 			b.show(10, m.table)
 			for _, n := range b.nodes {

@@ -16,6 +16,9 @@ import (
 type View struct {
 	// Revision is the revision of the control state that this is a view of.
 	Revision uint64
+	// Moved is the newest revision at which a slot changed of a ring that was there
+	// before.
+	Moved uint64
 	// Self is the store of this node; 0 where it has none in the cluster.
 	Self ring.Store
 	// NotReady is why the write door refuses (503); "": it serves. It is asked
@@ -107,7 +110,7 @@ type Ring struct {
 	// then a batch needs no grouping.
 	whole  ring.Set
 	quorum int
-	need   uint64 // the newest change of any slot, for a whole ring
+	need   uint64 // the newest change of any slot
 
 	held atomic.Pointer[ring.Held] // the slots of the store that asked last
 }
@@ -115,17 +118,20 @@ type Ring struct {
 // NewRing looks at the table once, for all writes to come.
 func NewRing(id uint64, name string, table *ring.Table) *Ring {
 	r := &Ring{ID: id, Name: name, Table: table}
-	first := table.At(0)
+	first, whole := table.At(0), true
 	for i := range table.Slots() {
 		s := table.At(i)
-		if s.Quorum != first.Quorum || !s.Replicas.Same(first.Replicas) {
-			return r
-		}
+		whole = whole && s.Quorum == first.Quorum && s.Replicas.Same(first.Replicas)
 		r.need = max(r.need, s.Changed)
 	}
-	r.whole, r.quorum = first.Replicas, first.Quorum
+	if whole {
+		r.whole, r.quorum = first.Replicas, first.Quorum
+	}
 	return r
 }
+
+// Moved is the newest revision at which one of its slots changed.
+func (r *Ring) Moved() uint64 { return r.need }
 
 // heldBy is the slots that a store holds, kept from the last call: a node asks
 // for its own.

@@ -110,7 +110,7 @@ func (b *bed) add(change ...func(*nodeConfig)) {
 		Name: fmt.Sprintf("n%d", i+1), DataDir: filepath.Join(b.dir, fmt.Sprintf("n%d", i+1)),
 		Advertise: fmt.Sprintf("%s.%d", b.net, i+1), BlockDuration: 2 * time.Hour, QuorumTimeout: 5 * time.Second,
 		MaxRequestBytes: 32 << 20, MaxDecodedBytes: 128 << 20, TenantHeader: "THANOS-TENANT",
-		StoreTLS: storeTLS{Mode: "off"}, Version: "test", Log: testLog(b.t, i),
+		StoreTLS: storeTLS{Mode: "off"}, Version: "test", Log: testLog(b.t, i), SettleWait: 20 * time.Millisecond,
 		Timing: cluster.Timing{
 			Heartbeat: 500 * time.Millisecond, Election: 500 * time.Millisecond, Lease: 400 * time.Millisecond,
 			Report: 200 * time.Millisecond, Round: 200 * time.Millisecond, Stable: 500 * time.Millisecond,
@@ -202,8 +202,8 @@ func (b *bed) try(i int, args ...string) (out, msg string, code int) {
 	return o.String(), e.String(), code
 }
 
-// settle waits until every running node sees a healthy cluster without a move,
-// and is ready.
+// settle waits until every running node sees a healthy cluster without a move or
+// an epoch that is still to be closed, and is ready.
 func (b *bed) settle() {
 	b.t.Helper()
 	b.eventually("the cluster settles", func() error {
@@ -228,6 +228,11 @@ func (b *bed) settle() {
 			for _, ring := range st.Rings {
 				if ring.Short+ring.Moving > 0 {
 					return fmt.Errorf("ring %s: %d short, %d moving", ring.Name, ring.Short, ring.Moving)
+				}
+			}
+			for _, ring := range r.node.cluster.State().Rings() {
+				if open := len(ring.Table.Open()); open > 0 {
+					return fmt.Errorf("n%d: ring %s: %d epochs are not closed", i+1, ring.Spec.GetName(), open)
 				}
 			}
 		}

@@ -47,6 +47,8 @@ type nodeConfig struct {
 	Log                            *slog.Logger
 	// Timing is Raft's and the heartbeats'; zero is for production.
 	Timing cluster.Timing
+	// SettleWait is ingest's: how long the table before a change is written by.
+	SettleWait time.Duration
 	// LetGo is when moved series leave the memory; zero is for production.
 	LetGo letGoConfig
 }
@@ -181,7 +183,7 @@ func (n *node) newCluster() (err error) {
 	n.views = newViews(n.folder.store, n.cluster.ClockOffset, n.ready.refusesWrites)
 	n.ingest = ingest.New(ingest.Config{
 		MaxRequestBytes: n.cfg.MaxRequestBytes, MaxDecodedBytes: n.cfg.MaxDecodedBytes, QuorumTimeout: n.cfg.QuorumTimeout, Tracer: n.tracing.tracer(),
-		MemoryBudget: n.cfg.MemoryBudget,
+		MemoryBudget: n.cfg.MemoryBudget, SettleWait: n.cfg.SettleWait, Settled: n.cluster.Announced,
 	}, storage{n.tsdb}, n.door, ensurer{n.cluster, n.cfg.Name}, n.log.With("room", "ingest"), n.reg)
 	n.cluster.OnChange(n.changed)
 	return nil

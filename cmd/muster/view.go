@@ -28,17 +28,22 @@ func newViews(storeID [16]byte, clock func() time.Duration, refuses func() strin
 // of is the view of st. It is called in the order of the revisions.
 func (v *views) of(st *cluster.State) *ingest.View {
 	rings := make(map[uint64]*ingest.Ring, len(st.Rings()))
+	var moved uint64
 	for _, r := range st.Rings() {
 		id := r.Spec.GetId()
-		if old := v.rings[id]; old != nil && old.Table == r.Table && old.Name == r.Spec.GetName() {
-			rings[id] = old
-			continue
+		old := v.rings[id]
+		rings[id] = old
+		if old == nil || old.Table != r.Table || old.Name != r.Spec.GetName() {
+			rings[id] = ingest.NewRing(id, r.Spec.GetName(), r.Table)
 		}
-		rings[id] = ingest.NewRing(id, r.Spec.GetName(), r.Table)
+		if old != nil { // where a ring is new nobody writes by another table
+			moved = max(moved, rings[id].Moved())
+		}
 	}
 	v.rings = rings
 	view := &ingest.View{
 		Revision:    st.Revision(),
+		Moved:       moved,
 		AutoCreate:  st.Settings().GetAutoCreateTenants(),
 		FloatsOnly:  !st.Supports(cluster.AllSamples),
 		SplitLabel:  st.Settings().GetSplitTenantLabel(),
