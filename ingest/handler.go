@@ -295,7 +295,10 @@ func (i *Ingester) batch(r *http.Request, tenant string, v *View, t Tenant, m me
 		}
 	}
 	if b.recast = v.recasts(t); b.recast {
-		lim = lim.Loose()
+		oldest, newest := lim.MinTime, lim.MaxTime
+		if lim = lim.Loose(); m.export != nil {
+			lim.MinTime, lim.MaxTime = oldest, newest // its converter adds samples between its times
+		}
 	}
 	if m.export != nil {
 		err = m.export.lay(r.Context(), plain.b, lim, b.wire)

@@ -52,6 +52,7 @@ func relabelRules(field string, list *[]relabelObject) (*clusterpb.RelabelRules,
 			if field = fmt.Sprintf("%s[%d]", field, rule.Rule); rule.Field != "" {
 				field += "." + rule.Field
 			}
+			err = rule.Err
 		}
 		return nil, bad(field, "%s: %v", field, err)
 	}
