@@ -227,6 +227,35 @@ func TestExponentialHistogramsAreReadBackAsNative(t *testing.T) {
 	})
 }
 
+// TestExemplarsAndMetadataOfOTLPAreReadBack on every node, as those of remote write.
+func TestExemplarsAndMetadataOfOTLPAreReadBack(t *testing.T) {
+	b := newBed(t, 3, 3)
+	e, now := b.exporter(1, "shop"), time.Now()
+	var points []metricdata.DataPoint[float64]
+	var want []string
+	for i := range 20 {
+		trace := [16]byte{1, byte(i)}
+		points = append(points, metricdata.DataPoint[float64]{
+			Time: now, Value: float64(i), Attributes: attribute.NewSet(attribute.Int("i", i)),
+			Exemplars: []metricdata.Exemplar[float64]{{Time: now.Add(-time.Second), Value: float64(i) + 0.5, TraceID: trace[:], SpanID: make([]byte, 8)}},
+		})
+		want = append(want, fmt.Sprintf("%s %x@%.3f=%v", series(map[string]string{"__name__": "m", "job": "shop", "i": fmt.Sprint(i)}), trace,
+			float64(now.Add(-time.Second).UnixMilli())/1000, float64(i)+0.5))
+	}
+	require.NoError(t, e.Export(t.Context(), &metricdata.ResourceMetrics{
+		Resource: resource.NewSchemaless(attribute.String("service.name", "shop")),
+		ScopeMetrics: []metricdata.ScopeMetrics{{Metrics: []metricdata.Metrics{
+			{Name: "m", Description: "What it is.", Data: metricdata.Sum[float64]{Temporality: metricdata.CumulativeTemporality, DataPoints: points}},
+			{Name: "n", Data: metricdata.Sum[float64]{Temporality: metricdata.CumulativeTemporality, IsMonotonic: true, DataPoints: points[:1]}},
+		}}},
+	}))
+	slices.Sort(want)
+	b.sameExemplars("shop", want)
+	for i := range b.nodes {
+		b.knows(i, "shop", `{"m":[{"type":"gauge","help":"What it is.","unit":""}],"n_total":[{"type":"counter","help":"","unit":""}]}`)
+	}
+}
+
 // TestAnOTLPSenderIsToldWhatIsRejected through the SDK's own reading of the answer.
 func TestAnOTLPSenderIsToldWhatIsRejected(t *testing.T) {
 	b := newBed(t, 3, 3)

@@ -16,6 +16,7 @@ type appender struct {
 	layout *wire.Layout
 	batch  *wire.Batch
 	points *Points
+	family string // of the last sample
 	err    error
 }
 
@@ -38,10 +39,30 @@ func (a *appender) Append(_ storage.SeriesRef, ls labels.Labels, _, t int64, v f
 		return 0, a.err
 	case a.batch.Refused.Total() > refused:
 		a.points.reject(point)
-	default:
-		a.points.of = append(a.points.of, point)
+		return 0, nil
 	}
-	return 0, nil
+	a.points.of = append(a.points.of, point)
+	a.err = a.beside(ls, t, &o)
+	return 0, a.err
+}
+
+// beside lays out what comes with a sample that can be stored. An exemplar that
+// cannot be is no reason to reject its data point.
+func (a *appender) beside(ls labels.Labels, t int64, o *storage.AOptions) error {
+	if len(o.Exemplars) > 0 {
+		laid := a.batch.Exemplars
+		if err := a.layout.Exemplars(ls, t, o.Exemplars); err != nil {
+			return err
+		}
+		for range a.batch.Exemplars - laid {
+			a.points.of = append(a.points.of, none)
+		}
+	}
+	if o.MetricFamilyName == a.family {
+		return nil
+	}
+	a.family = o.MetricFamilyName
+	return a.layout.Describe(a.family, string(o.Metadata.Type), o.Metadata.Help, o.Metadata.Unit)
 }
 
 // Commit does nothing: what is laid out is on its way.

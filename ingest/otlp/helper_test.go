@@ -134,7 +134,10 @@ type laid struct {
 	points  *Points
 	batch   *wire.Batch
 	samples []string
-	reasons map[string]int
+	// exemplars are a line each, families what is said of each.
+	exemplars []string
+	families  []string
+	reasons   map[string]int
 }
 
 func lay(t testing.TB, body []byte, isJSON bool, lim wire.Limits) (laid, error) {
@@ -167,9 +170,25 @@ func lay(t testing.TB, body []byte, isJSON bool, lim wire.Limits) (laid, error) 
 			}
 			l.samples = append(l.samples, histogramLine(ls, at, h, fh))
 		}
+		for {
+			raw, at, v, ok := r.Exemplar()
+			if !ok {
+				break
+			}
+			of := *(*labels.Labels)(unsafe.Pointer(&raw))
+			l.exemplars = append(l.exemplars, line(ls, at, v)+" "+of.String())
+		}
 	}
-	if r.Err() != nil || len(l.samples) != b.Samples {
-		t.Fatalf("read %d of %d samples: %v", len(l.samples), b.Samples, r.Err())
+	d := wire.NewReader(b.Descriptions.Frames)
+	for d.Next() {
+		m, ok := d.Metadata()
+		if !ok {
+			t.Fatal("no description")
+		}
+		l.families = append(l.families, fmt.Sprintf("%s %s %s %s", m.Family, m.TypeName(), m.Unit, m.Help))
+	}
+	if r.Err() != nil || d.Err() != nil || len(l.samples) != b.Samples || len(l.exemplars) != b.Exemplars {
+		t.Fatalf("read %d of %d samples, %d of %d exemplars: %v, %v", len(l.samples), b.Samples, len(l.exemplars), b.Exemplars, r.Err(), d.Err())
 	}
 	return l, nil
 }
@@ -196,6 +215,19 @@ func histogramLine(ls labels.Labels, t int64, h *histogram.Histogram, fh *histog
 		h.ZeroThreshold, h.ZeroCount, h.PositiveSpans, h.PositiveBuckets, h.NegativeSpans, h.NegativeBuckets)
 }
 
+// exemplify puts exemplars into a list: with a trace, and with attributes.
+func exemplify(list pmetric.ExemplarSlice) {
+	traced := list.AppendEmpty()
+	traced.SetTraceID([16]byte{1, 2})
+	traced.SetSpanID([8]byte{3})
+	traced.SetTimestamp(stamp(at - 5))
+	traced.SetDoubleValue(0.75)
+	plain := list.AppendEmpty()
+	plain.SetTimestamp(stamp(at - 4))
+	plain.SetIntValue(2)
+	plain.FilteredAttributes().PutStr("user.agent", "größe")
+}
+
 // everything is a request with data points of every kind.
 func everything() pmetric.Metrics {
 	md, ms := scopeOf("service.name", "shop", "service.namespace", "eu", "service.instance.id", "i-1", "host.arch", "arm64")
@@ -203,15 +235,15 @@ func everything() pmetric.Metrics {
 	gauge(ms, "temperature", at-200_000, 20.5).SetFlags(pmetric.DefaultDataPointFlags.WithNoRecordedValue(true))
 	gauge(ms, "nan", at, math.NaN())
 	gauge(ms, "collide", at, 1, "a.b", "one", "a-b", "two", "empty", "")
-	counter(ms, "io", pmetric.AggregationTemporalityCumulative, 5, 6, -7)
+	exemplify(counter(ms, "io", pmetric.AggregationTemporalityCumulative, 5, 6, -7).DataPoints().At(1).Exemplars())
 	s := named(ms, "up.down", "1").SetEmptySum()
 	s.SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
 	p := s.DataPoints().AppendEmpty()
 	p.SetTimestamp(stamp(at + 1))
 	p.SetDoubleValue(-2.5)
-	classic(ms, "latency", 3)
+	exemplify(classic(ms, "latency", 3).DataPoints().At(1).Exemplars())
 	quantiles(ms, "gc.pause", 2)
-	exponentialOf(ms, "size", 3)
+	exemplify(exponentialOf(ms, "size", 3).Exemplars())
 	exponentialOf(ms, "fine.size", 20)
 	exponentialOf(ms, "gone.size", 0).SetFlags(pmetric.DefaultDataPointFlags.WithNoRecordedValue(true))
 	other := md.ResourceMetrics().AppendEmpty()

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -22,13 +23,20 @@ import (
 )
 
 // oracle is a storage behind Prometheus' own OTLP endpoint.
-type oracle struct{ samples []string }
+type oracle struct{ samples, exemplars, families []string }
 
 func (o *oracle) AppenderV2(context.Context) storage.AppenderV2 { return o }
 func (*oracle) Commit() error                                   { return nil }
 func (*oracle) Rollback() error                                 { return nil }
 
-func (o *oracle) Append(_ storage.SeriesRef, ls labels.Labels, _, t int64, v float64, h *histogram.Histogram, fh *histogram.FloatHistogram, _ storage.AOptions) (storage.SeriesRef, error) {
+func (o *oracle) Append(_ storage.SeriesRef, ls labels.Labels, _, t int64, v float64, h *histogram.Histogram, fh *histogram.FloatHistogram, with storage.AOptions) (storage.SeriesRef, error) {
+	for _, e := range with.Exemplars {
+		o.exemplars = append(o.exemplars, line(ls, e.Ts, e.Value)+" "+e.Labels.String())
+	}
+	family := fmt.Sprintf("%s %s %s %s", with.MetricFamilyName, with.Metadata.Type, with.Metadata.Unit, with.Metadata.Help)
+	if len(o.families) == 0 || o.families[len(o.families)-1] != family {
+		o.families = append(o.families, family)
+	}
 	if h == nil && fh == nil {
 		o.samples = append(o.samples, line(ls, t, v))
 	} else {
@@ -38,7 +46,7 @@ func (o *oracle) Append(_ storage.SeriesRef, ls labels.Labels, _, t int64, v flo
 }
 
 // prometheus is what Prometheus stores of a request.
-func prometheus(t *testing.T, body []byte, media string) []string {
+func prometheus(t *testing.T, body []byte, media string) *oracle {
 	t.Helper()
 	o := &oracle{}
 	h := remote.NewOTLPWriteHandler(slog.New(slog.DiscardHandler), nil, o, func() config.Config { return config.DefaultConfig }, remote.OTLPOptions{})
@@ -49,7 +57,7 @@ func prometheus(t *testing.T, body []byte, media string) []string {
 	if w.Code != http.StatusOK {
 		t.Fatalf("Prometheus says %d %s", w.Code, w.Body)
 	}
-	return o.samples
+	return o
 }
 
 // Whoever moves from Prometheus' endpoint to this one keeps each series.
@@ -61,8 +69,12 @@ func TestSamplesAreThoseThatPrometheusStores(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(want) < 30 || !slices.Equal(got.samples, want) {
-			t.Errorf("%s:\n%s\nwant\n%s", media, strings.Join(got.samples, "\n"), strings.Join(want, "\n"))
+		for what, lists := range map[string][2][]string{
+			"samples": {got.samples, want.samples}, "exemplars": {got.exemplars, want.exemplars}, "families": {got.families, want.families},
+		} {
+			if len(lists[1]) < 6 || !slices.Equal(lists[0], lists[1]) {
+				t.Errorf("%s in %s:\n%s\nwant\n%s", what, media, strings.Join(lists[0], "\n"), strings.Join(lists[1], "\n"))
+			}
 		}
 		if got.points.Total != everything().DataPointCount() || got.points.Rejected() != 0 {
 			t.Errorf("%d of %d data points rejected", got.points.Rejected(), got.points.Total)

@@ -127,10 +127,10 @@ func FuzzLay(f *testing.F) {
 		if l.points.Rejected() > l.points.Total {
 			t.Errorf("%d of %d data points rejected", l.points.Rejected(), l.points.Total)
 		}
-		if len(l.points.of) != l.batch.Samples {
-			t.Errorf("%d samples, of %d is known whose they are", l.batch.Samples, len(l.points.of))
+		if len(l.points.of) != l.batch.Items() {
+			t.Errorf("%d samples and exemplars, of %d is known whose they are", l.batch.Items(), len(l.points.of))
 		}
-		for i := range l.samples {
+		for i := range l.points.of {
 			l.points.Refuse(i)
 		}
 		if l.points.Rejected() != l.points.Total { // each has a sample, stored or refused

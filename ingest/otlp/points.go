@@ -14,14 +14,15 @@ type Points struct {
 	// Total is the number of data points of the request.
 	Total int
 
-	of      []uint32            // by sample of the batch: its data point
+	of      []uint32            // by sample and exemplar of the batch: its data point
 	refused map[uint32]struct{} // data points
 	sifted  int                 // data points that never were converted
 	next    uint32              // the number of the next one
 	inside  bool                // the last sample's histogram goes on
 }
 
-// none is the data point of a sample that says something of its resource.
+// none is the data point of a sample that says something of its resource, and of
+// an exemplar.
 const none = ^uint32(0)
 
 // Refuse notes that a sample of the batch, counted from 0, can never be stored.

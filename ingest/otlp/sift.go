@@ -83,9 +83,19 @@ func (s *sifter) metric(m pmetric.Metric) int {
 	}
 	switch m.Type() {
 	case pmetric.MetricTypeGauge:
-		return s.numbers(m.Gauge().DataPoints(), drop)
+		points := m.Gauge().DataPoints()
+		points.RemoveIf(func(p pmetric.NumberDataPoint) bool {
+			s.batch.IgnoredExemplars += p.Exemplars().Len() // Prometheus has them of other kinds only
+			return drop(p, 1)
+		})
+		return points.Len()
 	case pmetric.MetricTypeSum:
-		return s.numbers(m.Sum().DataPoints(), drop)
+		points := m.Sum().DataPoints()
+		points.RemoveIf(func(p pmetric.NumberDataPoint) bool {
+			s.exemplars(p.Exemplars())
+			return drop(p, 1)
+		})
+		return points.Len()
 	case pmetric.MetricTypeHistogram:
 		points := m.Histogram().DataPoints()
 		points.RemoveIf(func(p pmetric.HistogramDataPoint) bool {
@@ -113,20 +123,15 @@ func (s *sifter) metric(m pmetric.Metric) int {
 	}
 }
 
-func (s *sifter) numbers(points pmetric.NumberDataPointSlice, drop func(dataPoint, int) bool) int {
-	points.RemoveIf(func(p pmetric.NumberDataPoint) bool {
-		s.exemplars(p.Exemplars())
-		return drop(p, 1)
+// exemplars takes out those without a value, at which the converter would give up.
+func (s *sifter) exemplars(list pmetric.ExemplarSlice) {
+	list.RemoveIf(func(e pmetric.Exemplar) bool {
+		bad := e.ValueType() == pmetric.ExemplarValueTypeEmpty
+		if bad {
+			s.batch.IgnoredExemplars++
+		}
+		return bad
 	})
-	return points.Len()
-}
-
-// exemplars are counted and left out.
-func (s *sifter) exemplars(e pmetric.ExemplarSlice) {
-	if n := e.Len(); n > 0 {
-		s.batch.IgnoredExemplars += n
-		e.RemoveIf(func(pmetric.Exemplar) bool { return true })
-	}
 }
 
 // dataPoint is what all kinds of data points have.

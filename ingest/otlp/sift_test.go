@@ -105,12 +105,27 @@ func TestABadResourceCostsItsDescriptionAlone(t *testing.T) {
 	}
 }
 
-func TestExemplarsAreCounted(t *testing.T) {
+// What cannot be kept of exemplars costs no data point.
+func TestBadExemplarsCostThemselvesAlone(t *testing.T) {
 	md, ms := scopeOf("service.name", "shop")
-	p := counter(ms, "io", pmetric.AggregationTemporalityCumulative, 1).DataPoints().At(0)
-	p.Exemplars().AppendEmpty() // of no value: the converter would give up
-	p.Exemplars().AppendEmpty().SetIntValue(1)
-	if l := mustLay(t, md); l.batch.IgnoredExemplars != 2 || len(l.samples) != 1 {
-		t.Errorf("%d exemplars, %d samples", l.batch.IgnoredExemplars, len(l.samples))
+	list := counter(ms, "io", pmetric.AggregationTemporalityCumulative, 1).DataPoints().At(0).Exemplars()
+	exemplify(list)
+	list.AppendEmpty().SetIntValue(1)          // of its data point's time
+	list.AppendEmpty().SetTimestamp(stamp(at)) // of no value
+	old, long := list.AppendEmpty(), list.AppendEmpty()
+	old.SetIntValue(1)
+	old.SetTimestamp(stamp(at - 3_600_001))
+	long.SetIntValue(1)
+	long.SetTimestamp(stamp(at))
+	long.FilteredAttributes().PutStr("a", strings.Repeat("x", 200)) // the converter leaves them out
+	gauge(ms, "a", at, 1).Exemplars().AppendEmpty().SetIntValue(1)  // Prometheus knows none of gauges
+	l := mustLay(t, md)
+	if len(l.samples) != 2 || len(l.exemplars) != 4 || l.batch.IgnoredExemplars != 2 || l.batch.LeftOut.Total() != 1 || l.points.Rejected() != 0 {
+		t.Errorf("%q %q, ignored %d, left out %d, rejected %d", l.samples, l.exemplars, l.batch.IgnoredExemplars, l.batch.LeftOut.Total(), l.points.Rejected())
+	}
+	lim := taken
+	lim.SamplesOnly = true
+	if l, err := lay(t, encoded(t, md, false), false, lim); err != nil || len(l.samples) != 2 || len(l.exemplars)+len(l.families) != 0 {
+		t.Errorf("%q %q %v", l.samples, l.exemplars, err)
 	}
 }

@@ -2,8 +2,10 @@ package wire
 
 import (
 	"math"
+	"slices"
 	"unsafe"
 
+	"github.com/prometheus/prometheus/model/exemplar"
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 )
@@ -52,6 +54,47 @@ func (l *Layout) Histogram(ls labels.Labels, t int64, h *histogram.Histogram, fh
 	b.natives = append(b.natives, n)
 	l.w.judge()
 	return l.w.end()
+}
+
+// Exemplars takes exemplars of a series, whose labels are judged anew; one without
+// a time has that of the sample it came with, t.
+func (l *Layout) Exemplars(ls labels.Labels, t int64, list []exemplar.Exemplar) error {
+	b := l.w.b
+	if l.w.lim.SamplesOnly {
+		b.IgnoredExemplars += len(list)
+		return nil
+	}
+	l.collect(ls)
+	for _, e := range list {
+		b.tags = b.tags[:0]
+		e.Labels.Range(func(p labels.Label) { b.tag(label{bytesOf(p.Name), bytesOf(p.Value)}) })
+		x := example{t: t, from: len(b.entries), bad: !b.tidyTags()}
+		if e.HasTs {
+			x.t = e.Ts
+		}
+		if !x.bad {
+			b.entries = appendExemplar(b.entries, point{x.t, math.Float64bits(e.Value)}, b.tags)
+		}
+		x.to = len(b.entries)
+		b.examples = append(b.examples, x)
+	}
+	l.w.judge()
+	return l.w.end()
+}
+
+// Describe takes what is said of a metric family. kind is Prometheus' word for
+// its type.
+func (l *Layout) Describe(family, kind, help, unit string) error {
+	b := l.w.b
+	if l.w.lim.SamplesOnly {
+		b.IgnoredMetadata++
+		return nil
+	}
+	m := Metadata{Family: bytesOf(family), Help: bytesOf(help), Unit: bytesOf(unit)}
+	if n := slices.Index(metricTypes[:], kind); n > 0 {
+		m.Type = uint8(n) //nolint:gosec // there are a few
+	}
+	return l.w.describe(m)
 }
 
 // Refuse counts n samples that cannot be laid out; show is asked for their
