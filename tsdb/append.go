@@ -272,6 +272,8 @@ func (s *straggler) append(app storage.AppenderV2, opts storage.AOptions) error 
 // times once. Samples refused for their time are given back, without an outcome.
 func (e *engine) appendSorted(ctx context.Context, sorted []straggler, reject bool, out []Outcome) (refused []straggler, err error) {
 	groups := twins(sorted)
+	// A crash, or an error, between two rounds: the first ones are in the log, all
+	// are reported as failed, and a repeat finds those.
 	for left := groups; len(left) > 0; {
 		if left, err = e.appendRound(ctx, left, storage.AOptions{RejectOutOfOrder: reject}, out); err != nil {
 			failAll(sorted, out)

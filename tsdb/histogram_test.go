@@ -23,6 +23,11 @@ func heldReadings(t testing.TB, db *DB, name string) map[int64]reading {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return readingsOf(t, q, name)
+}
+
+func readingsOf(t testing.TB, q storage.ChunkQuerier, name string) map[int64]reading {
+	t.Helper()
 	defer q.Close()
 	set := storage.NewSeriesSetFromChunkSeriesSet(
 		q.Select(t.Context(), true, nil, labels.MustNewMatcher(labels.MatchEqual, model.MetricNameLabel, name)))
@@ -44,7 +49,11 @@ func heldReadings(t testing.TB, db *DB, name string) map[int64]reading {
 
 func expectReadings(t testing.TB, db *DB, name string, want map[int64]reading) {
 	t.Helper()
-	got := heldReadings(t, db, name)
+	sameReadings(t, name, heldReadings(t, db, name), want)
+}
+
+func sameReadings(t testing.TB, name string, got, want map[int64]reading) {
+	t.Helper()
 	for at, w := range want {
 		g, ok := got[at]
 		if !ok || !g.same(w) || g.stale() != w.stale() || !w.stale() && ((g.h == nil) != (w.h == nil) || (g.fh == nil) != (w.fh == nil)) {
@@ -320,4 +329,42 @@ func TestHistogramsAreInTheBlock(t *testing.T) {
 	expectReadings(t, db, "h", want)
 	// What the blocks hold is found there by a repeat.
 	expect(t, put(t, db, true, histogramsOf("h", late, histogramSample{t: at, h: sparse(0, 1)})), Stored, Stored)
+}
+
+// Who leaves gives its histograms away whole, those that it had let go before, too.
+func TestHistogramsAreLetGoAndGivenAway(t *testing.T) {
+	c := newClock(start)
+	db := openDB(t, withClock(c, 2*time.Hour))
+	at := start.UnixMilli()
+	want := map[string]map[int64]reading{
+		"h":      {at: {h: sparse(0, 3)}, at + 1000: {h: sparse(5, 4)}, at + 2000: {v: staleNaN}, at + 3000: {v: 3}},
+		"custom": {at: {h: tsdbutil.GenerateTestCustomBucketsHistogram(1)}, at - 5000: {fh: flts(5)}},
+	}
+	mustPut(t, db,
+		histogramsOf("h", histogramSample{t: at, h: sparse(0, 3)}, histogramSample{t: at + 1000, h: sparse(5, 4)}), floatsOf("h", sample{at + 2000, staleNaN}, sample{at + 3000, 3}),
+		histogramsOf("custom", histogramSample{t: at, h: want["custom"][at].h}, histogramSample{t: at - 5000, fh: flts(5)}))
+	letGo(t, db, these(floatsOf("h").series), LetGone{1, 1})
+	for name, readings := range want {
+		expectReadings(t, db, name, readings)
+	}
+	blocks, err := db.Empty(t.Context(), acme)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := openAdopted(t, t.TempDir(), c)
+	for _, b := range blocks {
+		if err := give(a, b, unspoiled); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if missing, err := a.Seal(leaver, sealOf(blocks)); err != nil || len(missing) > 0 {
+		t.Fatalf("missing %v, error %v", missing, err)
+	}
+	for name, readings := range want {
+		q, err := a.ChunkQuerier(leaver, acme, math.MinInt64, math.MaxInt64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sameReadings(t, name, readingsOf(t, q, name), readings)
+	}
 }
