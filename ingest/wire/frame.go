@@ -79,12 +79,11 @@ type Reader struct {
 	at     int // where the next frame begins
 	start  int // where the present one does
 
-	kind    Kind
 	hash    uint64
 	labels  []byte
-	count   int    // of samples, of whatever kind
-	samples []byte // float samples
-	entries []byte // of other kinds
+	samples []byte // of floats
+	entries []byte // of another kind; nil: it is a frame of floats
+	count   int    // of the entries
 	next    int    // where the next sample begins in samples, or in entries
 	err     error
 }
@@ -111,30 +110,45 @@ func (r *Reader) Next() bool {
 	if len(f) < headerBytes {
 		return r.fail("header cut at byte %d", r.at)
 	}
+	if Kind(f[0]) != Floats {
+		return r.nextEntries(f)
+	}
 	labels := int(binary.LittleEndian.Uint32(f[9:13]))
 	samples := int(binary.LittleEndian.Uint32(f[13:17]))
-	if labels > MaxLabelBytes || samples > FrameSamples || labels > len(f)-headerBytes {
+	if labels > MaxLabelBytes || samples > FrameSamples || labels+samples*sampleBytes > len(f)-headerBytes {
 		return r.fail("%d bytes of labels and %d samples at byte %d", labels, samples, r.at)
 	}
-	r.kind = Kind(f[0])
+	r.start = r.at
+	r.hash = binary.LittleEndian.Uint64(f[1:9])
+	r.labels = f[headerBytes : headerBytes+labels : headerBytes+labels]
+	end := headerBytes + labels + samples*sampleBytes
+	r.samples = f[headerBytes+labels : end : end]
+	if r.entries != nil {
+		r.entries, r.count = nil, 0
+	}
+	r.next = 0
+	r.at += end
+	return true
+}
+
+// nextEntries is Next where the frame is not one of floats.
+func (r *Reader) nextEntries(f []byte) bool {
+	labels := int(binary.LittleEndian.Uint32(f[9:13]))
+	count := int(binary.LittleEndian.Uint32(f[13:17]))
+	if labels > MaxLabelBytes || count > FrameSamples || labels > len(f)-headerBytes {
+		return r.fail("%d bytes of labels and %d entries at byte %d", labels, count, r.at)
+	}
 	begin := headerBytes + labels
-	end := begin + samples*sampleBytes
-	if r.kind != Floats {
-		end = begin + entriesEnd(f[begin:], samples)
-		if end == begin || r.kind == 0 || r.kind > newestKind {
-			return r.fail("kind %d with %d entries at byte %d", f[0], samples, r.at)
-		}
-	} else if end > len(f) {
-		return r.fail("%d samples, cut, at byte %d", samples, r.at)
+	size := entriesEnd(f[begin:], count)
+	if kind := Kind(f[0]); size == 0 || kind == 0 || kind > newestKind {
+		return r.fail("kind %d with %d entries at byte %d", kind, count, r.at)
 	}
 	r.start = r.at
 	r.hash = binary.LittleEndian.Uint64(f[1:9])
 	r.labels = f[headerBytes:begin:begin]
-	r.count, r.next = samples, 0
-	if r.samples, r.entries = f[begin:end:end], nil; r.kind != Floats {
-		r.samples, r.entries = nil, f[begin+entriesBytes:end:end]
-	}
-	r.at += end
+	r.samples, r.next, r.count = nil, 0, count
+	r.entries = f[begin+entriesBytes : begin+size : begin+size]
+	r.at += begin + size
 	return true
 }
 
@@ -190,13 +204,16 @@ func (r *Reader) Labels() []byte { return r.labels }
 func (r *Reader) Hash() uint64 { return r.hash }
 
 // Kind is what the samples of the present frame are.
-func (r *Reader) Kind() Kind { return r.kind }
+func (r *Reader) Kind() Kind { return Kind(r.frames[r.start]) }
 
 // Samples is the number of samples of the present frame, of whatever kind.
-func (r *Reader) Samples() int { return r.count }
+func (r *Reader) Samples() int { return len(r.samples)/sampleBytes + r.count }
 
 // entry is the next entry of a frame that is not of floats; false: there is none.
 func (r *Reader) entry() ([]byte, bool) {
+	if r.entries == nil {
+		return nil, false
+	}
 	e, rest, ok := cutEntry(r.entries[r.next:])
 	if ok {
 		r.next = len(r.entries) - len(rest)

@@ -142,11 +142,8 @@ func appendFloats(dst []byte, values []float64) []byte {
 // Exactly one of h and fh is not nil, and the caller's to keep; both are where the
 // entry is not one of a histogram.
 func (r *Reader) Histogram() (t int64, h *histogram.Histogram, fh *histogram.FloatHistogram, ok bool) {
-	if r.kind != Histograms {
-		return 0, nil, nil, false
-	}
 	e, ok := r.entry()
-	if !ok {
+	if !ok || r.Kind() != Histograms {
 		return 0, nil, nil, false
 	}
 	t, h, fh = histogramOf(e)
@@ -261,7 +258,7 @@ func (c *cursor) spans() []histogram.Span {
 		if offset < math.MinInt32 || offset > math.MaxInt32 || length > math.MaxUint32 {
 			c.fail()
 		}
-		spans[i] = histogram.Span{Offset: int32(offset), Length: uint32(length)} //nolint:gosec // checked
+		spans[i] = histogram.Span{Offset: int32(offset), Length: uint32(length)}
 	}
 	return spans
 }

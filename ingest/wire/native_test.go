@@ -274,7 +274,7 @@ func TestAnEntryThatIsNoHistogramIsToldFromNone(t *testing.T) {
 	if at, got, _ := histogramOf(entry); at != 7 || textOf(got, nil) != textOf(h, nil) {
 		t.Fatalf("%d %v", at, got)
 	}
-	for cut := range len(entry) {
+	for cut := range entry {
 		if _, h, fh := histogramOf(entry[:cut:cut]); h != nil || fh != nil {
 			t.Errorf("cut at %d of %d it is %v %v", cut, len(entry), h, fh)
 		}
