@@ -28,7 +28,7 @@ var notLabels = []byte{0}
 // until the next Next, its time in Unix milliseconds and its value; ok false:
 // there is none. An entry that is no exemplar has labels that are no labels.
 func (r *Reader) Exemplar() (labels []byte, t int64, v float64, ok bool) {
-	if r.kind != Exemplars {
+	if r.Kind() != Exemplars {
 		return nil, 0, 0, false
 	}
 	e, ok := r.entry()

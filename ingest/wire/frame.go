@@ -204,7 +204,12 @@ func (r *Reader) Labels() []byte { return r.labels }
 func (r *Reader) Hash() uint64 { return r.hash }
 
 // Kind is what the samples of the present frame are.
-func (r *Reader) Kind() Kind { return Kind(r.frames[r.start]) }
+func (r *Reader) Kind() Kind {
+	if r.entries == nil {
+		return Floats
+	}
+	return Kind(r.frames[r.start])
+}
 
 // Samples is the number of samples of the present frame, of whatever kind.
 func (r *Reader) Samples() int { return len(r.samples)/sampleBytes + r.count }

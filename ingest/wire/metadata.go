@@ -48,7 +48,7 @@ type Descriptions struct {
 // Metadata is the description of the frame; false: there is none, or it is none.
 // Its bytes alias the frame.
 func (r *Reader) Metadata() (m Metadata, ok bool) {
-	if r.kind != Descriptors {
+	if r.Kind() != Descriptors {
 		return m, false
 	}
 	e, ok := r.entry()
