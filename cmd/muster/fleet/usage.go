@@ -41,3 +41,21 @@ func UsageOf(pid int) (Usage, error) {
 	tick := time.Second / ticksPerSecond
 	return Usage{time.Duration(user) * tick, time.Duration(system) * tick, pages * int64(os.Getpagesize())}, nil
 }
+
+// OwnMemoryOf is the bytes of a process that no file backs: what the system cannot
+// take back when it wants memory for something else.
+func OwnMemoryOf(pid int) (int64, error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(status)) {
+		rest, ok := strings.CutPrefix(line, "RssAnon:")
+		if !ok {
+			continue
+		}
+		kib, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
+		return kib << 10, err
+	}
+	return 0, fmt.Errorf("/proc/%d/status has no RssAnon", pid)
+}

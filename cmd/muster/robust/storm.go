@@ -51,7 +51,7 @@ type storming struct {
 	next        int // first of the series that the flood has not sent
 
 	mu   sync.Mutex
-	most map[string]int64 // RSS by node, since take
+	most map[string]int64 // memory by node, since take
 }
 
 const stormTenant = "storm"

@@ -27,9 +27,9 @@ type StormPhase struct {
 	// often it was told to come again.
 	Storm int64
 	Sent  int
-	// RSS is the most memory of any node, CPU the time of all.
-	RSS int64
-	CPU time.Duration
+	// Memory is the most of any node that no file backs, CPU the time of all.
+	Memory int64
+	CPU    time.Duration
 }
 
 // StormReport is what a storm came to.
@@ -95,7 +95,7 @@ func (s *storming) phase(ctx context.Context, name string, do func(context.Conte
 	err := do(ctx)
 	p.Ended = time.Now()
 	p.Sent = s.note()
-	p.Storm, p.CPU, p.RSS = s.acked[stormTenant]-first, s.cpu()-cpu, s.take()
+	p.Storm, p.CPU, p.Memory = s.acked[stormTenant]-first, s.cpu()-cpu, s.take()
 	s.report.Phases = append(s.report.Phases, p)
 	return err
 }
@@ -122,12 +122,12 @@ func (s *storming) sort() {
 func (s *storming) watch(ctx context.Context) {
 	for rest(ctx, 200*time.Millisecond) == nil {
 		for _, n := range s.fleet.Nodes {
-			u, err := fleet.UsageOf(n.PID())
+			own, err := fleet.OwnMemoryOf(n.PID())
 			if err != nil {
 				continue
 			}
 			s.mu.Lock()
-			s.most[n.Name] = max(s.most[n.Name], u.RSS)
+			s.most[n.Name] = max(s.most[n.Name], own)
 			s.mu.Unlock()
 		}
 	}
@@ -138,8 +138,8 @@ func (s *storming) take() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var most int64
-	for _, rss := range s.most {
-		most = max(most, rss)
+	for _, own := range s.most {
+		most = max(most, own)
 	}
 	clear(s.most)
 	return most
@@ -169,7 +169,7 @@ func (r *StormReport) Verdicts(budget int64) []Verdict {
 		if p.Name != "flood" && p.Name != "ebb" { // there nobody is spared
 			refused += len(p.Refused)
 		}
-		most = max(most, p.RSS)
+		most = max(most, p.Memory)
 	}
 	missing := r.Missing()
 	return append(all,
@@ -202,7 +202,7 @@ func (r *StormReport) Print(out io.Writer) error {
 		ms := func(q float64) time.Duration { return p.quantile(q).Round(100 * time.Microsecond) }
 		took := p.Ended.Sub(p.Began)
 		fmt.Fprintf(w, "%s\t%.1fs\t%d\t%v\t%v\t%v\t%v\t%d\t%.0f\t%d\t%d MiB\t%.1fs\n", p.Name, took.Seconds(), len(p.Calm),
-			ms(0.5), ms(0.95), ms(0.99), ms(1), len(p.Refused), float64(p.Storm)/took.Seconds(), p.Sent, p.RSS>>20, p.CPU.Seconds())
+			ms(0.5), ms(0.95), ms(0.99), ms(1), len(p.Refused), float64(p.Storm)/took.Seconds(), p.Sent, p.Memory>>20, p.CPU.Seconds())
 	}
 	if err := w.Flush(); err != nil {
 		return err
