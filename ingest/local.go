@@ -106,6 +106,7 @@ func (i *Ingester) admit(ctx context.Context, s *peerpb.Share, own bool, h holdi
 		res.Opening, err = i.storage.Append(ctx, s.Tenant, s.Incarnation, wire.NewReader(s.Frames), s.Repeat, *out)
 	} else {
 		i.metrics.staleSeries.Add(float64(scan.stale))
+		i.metrics.strangeSeries.Add(float64(scan.strange))
 		res.StaleRevision = scan.revision
 		res.Opening, err = i.admitParts(ctx, s, h, *out)
 	}
@@ -119,6 +120,7 @@ func (i *Ingester) admit(ctx context.Context, s *peerpb.Share, own bool, h holdi
 // scan is what a first look at a share says.
 type scan struct {
 	stale    int    // series that may not be stored
+	strange  int    // those of them whose slots have not changed since the sender looked
 	apart    bool   // some are exemplars or metadata
 	revision uint64 // the change that made them stale
 }
@@ -152,6 +154,7 @@ func scanShare(s *peerpb.Share, own bool, h holding) (scan, error) {
 			changed := h.Table.At(slot).Changed
 			if changed <= s.Seen { // never ours: the sender needs all that we know
 				changed = h.Revision
+				out.strange++
 			}
 			out.revision = max(out.revision, changed)
 		}

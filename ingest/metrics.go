@@ -37,6 +37,7 @@ type metrics struct {
 	replications   *prometheus.CounterVec
 	refusedShares  *prometheus.CounterVec
 	staleSeries    prometheus.Counter
+	strangeSeries  prometheus.Counter
 	reroutedSeries prometheus.Counter
 	missedSamples  *prometheus.CounterVec
 	waits          *prometheus.HistogramVec
@@ -113,6 +114,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		staleSeries: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "muster_ingest_stale_series_total", Help: "Series that this node's fence refused in shares it took.",
 		}),
+		strangeSeries: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "muster_ingest_stale_unmoved_series_total", Help: "Those of the refused series whose slots had not moved since their sender looked: always 0 unless somebody routes wrongly.",
+		}),
 		reroutedSeries: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "muster_ingest_rerouted_series_total", Help: "Series routed again after a replica had seen a newer table.",
 		}),
@@ -127,7 +131,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	}
 	if reg != nil {
 		reg.MustRegister(m.inflight, m.requests, m.seconds, m.size, m.samples, m.series, m.accepted, m.refused, m.deferred, m.limited, m.served, m.relabel,
-			m.exemplars, m.leftOut, m.metadata, m.sentShares, m.forwards, m.replications, m.refusedShares, m.staleSeries, m.reroutedSeries, m.missedSamples, m.waits, m.otlpWarnings)
+			m.exemplars, m.leftOut, m.metadata, m.sentShares, m.forwards, m.replications, m.refusedShares, m.staleSeries, m.strangeSeries, m.reroutedSeries, m.missedSamples, m.waits, m.otlpWarnings)
 	}
 	return m
 }

@@ -9,12 +9,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
 	"github.com/muster-metrics/muster/ring"
 )
 
 // TestAcknowledgedMeansHeldWhileSlotsMove moves slots again and again under
 // writes, while nodes hear of it late, hold the view before and storages answer late, each by chance:
-// what was acknowledged is held by a quorum, whatever the answers' order.
+// what was acknowledged is held by a quorum, whatever the answers' order. And a
+// series whose slot stays where it is meets no fence.
 func TestAcknowledgedMeansHeldWhileSlotsMove(t *testing.T) {
 	for _, c := range []struct {
 		rf, quorum int
@@ -30,6 +33,7 @@ func TestAcknowledgedMeansHeldWhileSlotsMove(t *testing.T) {
 			}
 			m.run()
 			m.count()
+			m.fences(c.keep < 0)
 		})
 	}
 }
@@ -139,5 +143,20 @@ func (m *moving) count() {
 	}
 	if missing > 0 {
 		m.b.t.Errorf("%d samples of %d acknowledged requests are on fewer than %d nodes", missing, len(m.acked), m.quorum)
+	}
+}
+
+// fences wants series to have been refused, where nobody holds a view before, and
+// none of a slot that had not moved.
+func (m *moving) fences(met bool) {
+	stale := 0.0
+	for _, n := range m.b.nodes {
+		stale += testutil.ToFloat64(n.ing.metrics.staleSeries)
+		if strange := testutil.ToFloat64(n.ing.metrics.strangeSeries); strange != 0 {
+			m.b.t.Errorf("%s: %v series are refused whose slots had not moved", n.name, strange)
+		}
+	}
+	if met && stale == 0 {
+		m.b.t.Error("no fence was met")
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/prompb"
 
@@ -235,10 +236,13 @@ func TestAnOldShareIsStoredWhereItsSlotsHaveNotMoved(t *testing.T) {
 	}
 	b.show(30, after)
 	n := b.nodes[1]
-	want := map[peerpb.Outcome]int{}
+	want, strange := map[peerpb.Outcome]int{}, 0
 	for _, s := range slotsOf(t, before, frames) {
 		if s == moved || !after.Slot(s).Replicas.Has(n.store) {
 			want[peerpb.Outcome_STALE_SERIES]++
+		}
+		if s != moved && !after.Slot(s).Replicas.Has(n.store) { // never sent here by any table
+			strange++
 		}
 	}
 	res := n.ing.store(t.Context(), shareTo(b, n, 10, 5, req), false)
@@ -251,6 +255,9 @@ func TestAnOldShareIsStoredWhereItsSlotsHaveNotMoved(t *testing.T) {
 	}
 	if n.storage.count(tenantID) != 100-want[peerpb.Outcome_STALE_SERIES] {
 		t.Errorf("stored %d", n.storage.count(tenantID))
+	}
+	if told := testutil.ToFloat64(n.ing.metrics.strangeSeries); strange == 0 || told != float64(strange) {
+		t.Errorf("%v series of slots that have not moved are counted, want %d", told, strange)
 	}
 }
 
