@@ -141,6 +141,7 @@ func clusterInit(std stdio) *cli.Command {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "name", Usage: "name of the cluster (default: made up)"},
 			&cli.IntFlag{Name: "replication-factor", Value: 3, Usage: "copies of each sample"},
+			&cli.IntFlag{Name: "slots", Value: 4096, Usage: "slots of the ring default, a power of two; fixed from here on"},
 			&cli.StringFlag{Name: "tenant-auth", Value: "token", Usage: "how a tenant proves who it is: token, header or certificate"},
 			&cli.StringFlag{Name: "tenant-label", Value: "tenant_id", Usage: "label that names the tenant in blocks and for queriers; fixed from here on"},
 			&cli.StringFlag{Name: "replica-label", Value: "receive_replica", Usage: "label that names the node; fixed from here on"},
@@ -163,7 +164,7 @@ func clusterInit(std stdio) *cli.Command {
 			defer cancel()
 			var a initAnswer
 			err = cl.do(ctx, request{method: http.MethodPost, path: "/api/v1/cluster/init", dryRun: c.Bool("dry-run"), body: map[string]any{
-				"name": c.String("name"), "replication_factor": c.Int("replication-factor"),
+				"name": c.String("name"), "replication_factor": c.Int("replication-factor"), "slots": c.Int("slots"),
 				"tenant_auth": c.String("tenant-auth"), "tenant_label": c.String("tenant-label"),
 				"replica_label": c.String("replica-label"), "join_tokens": c.Int("join-tokens"),
 			}}, &a)

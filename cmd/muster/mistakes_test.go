@@ -39,7 +39,7 @@ const (
 
 // mistakes has every verb that talks to a server, in the order of the help.
 var mistakes = []mistake{
-	{verb: "cluster init", role: "admin", there: " ", refused: "--replication-factor 0|--tenant-auth magic|--tenant-label 9x", unled: already, unformed: itself},
+	{verb: "cluster init", role: "admin", there: " ", refused: "--replication-factor 0|--slots 12|--tenant-auth magic|--tenant-label 9x", unled: already, unformed: itself},
 	{verb: "cluster join", good: "n1:1 --token x", role: "admin", there: "n1:1 --token JOIN", refused: "n1:1 --token x", wrong: "n1:1|n1:1 --join-token-file DIR/nosuch", unled: already, unformed: itself},
 	{verb: "cluster status", role: "viewer", unled: itself},
 	{verb: "cluster members", role: "viewer"},
