@@ -12,6 +12,7 @@ import (
 
 // TestTheAPIsDocumentRuns: what docs/api.md shows is typed as it stands there.
 func TestTheAPIsDocumentRuns(t *testing.T) {
+	t.Parallel()
 	if _, err := exec.LookPath("curl"); err != nil {
 		t.Skip("there is no curl")
 	}

@@ -12,6 +12,7 @@ import (
 
 // TestExitCodes: scripts tell by the code alone what to do next.
 func TestExitCodes(t *testing.T) {
+	t.Parallel()
 	b := emptyBed(t, 2)
 	exits := func(code int, says string, args ...string) {
 		t.Helper()
@@ -67,6 +68,7 @@ func TestExitCodes(t *testing.T) {
 // TestDryRunsChangeNothing: every change has one, also those without a command
 // of their own in the state.
 func TestDryRunsChangeNothing(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, 1, 1)
 	b.cli(0, "tenant", "create", "a")
 	revision := b.nodes[0].node.cluster.State().Revision()

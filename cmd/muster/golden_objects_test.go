@@ -14,6 +14,7 @@ import (
 
 // TestWhatCommandsOnObjectsPrint are sessions of an operator, errors included.
 func TestWhatCommandsOnObjectsPrint(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, 1, 1)
 	write := func(name, text string) {
 		t.Helper()

@@ -8,6 +8,7 @@ import (
 
 // TestWhatMovingATenantPrints has the moves between rings, and each refusal.
 func TestWhatMovingATenantPrints(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, 1, 1)
 	b.story(t, "tenant_ring", 0,
 		"ring create a --tenants x,y,team-* --replication-factor 1 --slots 8",

@@ -87,7 +87,8 @@ func TestHashringsThatMeanNothingAreRefused(t *testing.T) {
 // then made, then made again, which is no change; and a tenant that the file
 // gives to another hashring goes there in one step.
 func TestAThanosFileRoutesTheSameTenants(t *testing.T) {
-	b := newBed(t, 3, 2)
+	t.Parallel()
+	b := slottedBed(t, 3, 2, fewSlots)
 	file := `[
 		{"hashring": "hard", "tenants": ["big", "billing", "team-7"], "endpoints": ["n1:10901", {"address": "n2:10901", "az": "z1"}]},
 		{"hashring": "teams", "tenants": ["team-*", "squad-[0-9]*"], "tenant_matcher_type": "glob", "endpoints": ["n2:10901", "n3:10901"], "algorithm": "ketama"},
@@ -143,6 +144,7 @@ func TestAThanosFileRoutesTheSameTenants(t *testing.T) {
 }
 
 func TestRingImport(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, 3, 2)
 	dir := t.TempDir()
 	write := func(name, text string) string {
@@ -206,6 +208,7 @@ func ourRing(rings []ringObject, tenant, rest string) string {
 // TestAnImportedFileRoutesAsThanosDoes: of random files each tenant goes where
 // Thanos gives it to, or the file is refused with a tenant that would not.
 func TestAnImportedFileRoutesAsThanosDoes(t *testing.T) {
+	t.Parallel()
 	var words []string
 	var spellAll func(w string)
 	spellAll = func(w string) {

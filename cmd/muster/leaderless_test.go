@@ -36,9 +36,11 @@ func TestWithoutALeaderPeopleAreToldWhoIsMissing(t *testing.T) {
 // TestASurvivorOfTheQuorumServesAndSaysWhoIsMissing: all but one voter stop,
 // the one that is left is started anew, without anybody to elect it.
 func TestASurvivorOfTheQuorumServesAndSaysWhoIsMissing(t *testing.T) {
+	t.Parallel()
 	for _, nodes := range []int{3, 5} {
 		t.Run(fmt.Sprintf("%d nodes", nodes), func(t *testing.T) {
-			b := newBed(t, nodes, 3)
+			t.Parallel()
+			b := slottedBed(t, nodes, 3, fewSlots)
 			b.cli(0, "ring", "create", "own", "--tenants", "a", "--nodes", "n1", "--replication-factor", "1")
 			b.settle()
 			now := time.Now().UnixMilli()

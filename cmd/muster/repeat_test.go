@@ -53,6 +53,7 @@ func deaf(t *testing.T, b *bed, lose *atomic.Int64) (dir string) {
 // TestALostAnswerIsAskedForAgain: the command repeats its change by the id, so
 // that it is made once, and where that fails says how to repeat it.
 func TestALostAnswerIsAskedForAgain(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, 1, 1)
 	var lose atomic.Int64
 	dir := deaf(t, b, &lose)

@@ -24,6 +24,7 @@ func offline(t *testing.T, args ...string) (out, msg string, code int) {
 }
 
 func TestRingSimulate(t *testing.T) {
+	t.Parallel()
 	var text strings.Builder
 	for _, line := range []string{
 		"ring simulate",
@@ -72,6 +73,7 @@ func TestRingSimulateForPrograms(t *testing.T) {
 }
 
 func TestRingSimulateDraws(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "ring.svg")
 	_, msg, code := offline(t, "ring", "simulate", "--svg", file)
 	require.Zero(t, code, msg)

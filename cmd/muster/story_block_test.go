@@ -15,10 +15,12 @@ import (
 // TestBlocksReachTheBucket writes to a cluster with very short blocks and waits
 // until each replica's blocks are in the bucket, of a tenant that fell silent.
 func TestBlocksReachTheBucket(t *testing.T) {
+	t.Parallel()
 	for _, nodes := range []int{3, 5} {
 		t.Run(fmt.Sprintf("%d nodes", nodes), func(t *testing.T) {
+			t.Parallel()
 			bucket := t.TempDir()
-			blocksReachTheBucket(t, bucket, newBed(t, nodes, 3, func(c *nodeConfig) {
+			blocksReachTheBucket(t, bucket, slottedBed(t, nodes, 3, fewSlots, func(c *nodeConfig) {
 				c.BlockDuration = 10 * time.Second
 				c.Bucket = fmt.Appendf(nil, "{type: FILESYSTEM, config: {directory: %q}}", bucket)
 			}))

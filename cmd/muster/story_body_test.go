@@ -14,6 +14,7 @@ import (
 )
 
 func TestBodiesThatAreNotRight(t *testing.T) {
+	t.Parallel()
 	beds(t, bodiesThatAreNotRight)
 }
 
@@ -67,6 +68,7 @@ func bodiesThatAreNotRight(t *testing.T, b *bed) {
 }
 
 func TestTenantTokens(t *testing.T) {
+	t.Parallel()
 	beds(t, func(t *testing.T, b *bed) {
 		b.cli(0, "settings", "set", "tenant_auth=token")
 		b.cli(1, "tenant", "create", "a")

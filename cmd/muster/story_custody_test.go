@@ -30,7 +30,7 @@ type leaving struct {
 }
 
 func beginLeaving(t *testing.T, nodes int, change ...func(*nodeConfig)) *leaving {
-	l := &leaving{newBed(t, nodes, 3, change...), t, time.Now().UnixMilli(), nodes - 1}
+	l := &leaving{slottedBed(t, nodes, 3, fewSlots, change...), t, time.Now().UnixMilli(), nodes - 1}
 	l.cli(0, "ring", "create", "single", "--tenants", "solo", "--nodes", fmt.Sprintf("n%d,n%d", nodes-1, nodes), "--replication-factor", "1")
 	l.settle()
 	for k, tenant := range []string{"a", "solo"} {

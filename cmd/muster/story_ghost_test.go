@@ -198,7 +198,8 @@ func TestTheShipperBringsNoDeletedTenantBack(t *testing.T) {
 	t.Parallel()
 	for _, nodes := range []int{3, 5} {
 		t.Run(fmt.Sprintf("%d nodes", nodes), func(t *testing.T) {
-			b := newBed(t, nodes, nodes) // each node has all series
+			t.Parallel()
+			b := slottedBed(t, nodes, nodes, fewSlots) // each node has all series
 			bucket := t.TempDir()
 			now := time.Now().UnixMilli()
 			for _, tenant := range []string{"a", "b", "lives"} {

@@ -106,6 +106,7 @@ func TestAllNodesMoveAtOnce(t *testing.T) {
 // TestANodeThatCannotBeReachedDoesNotJoin: the error says who cannot reach whom,
 // and nothing is left behind.
 func TestANodeThatCannotBeReachedDoesNotJoin(t *testing.T) {
+	t.Parallel()
 	b := emptyBed(t, 2)
 	b.nodes[1].cfg.Advertise = b.net + ".77" // nobody listens there
 	b.start(0)

@@ -19,14 +19,16 @@ import (
 // in one memory more than they should be, until their former owner lets them go:
 // long before their window is cut.
 func TestAFormerOwnerLetsMovedSeriesGo(t *testing.T) {
+	t.Parallel()
 	for _, nodes := range []int{3, 5} {
 		t.Run(fmt.Sprintf("%d nodes", nodes), func(t *testing.T) {
+			t.Parallel()
 			bucket := t.TempDir()
 			soon := func(c *nodeConfig) {
 				c.LetGo = letGoConfig{Least: -1, Every: 100 * time.Millisecond, Quiet: 400 * time.Millisecond}
 				c.Bucket = fmt.Appendf(nil, "{type: FILESYSTEM, config: {directory: %q}}", bucket)
 			}
-			b := newBed(t, nodes, 3, soon)
+			b := slottedBed(t, nodes, 3, fewSlots, soon)
 			now := formerOwnersLetGo(t, b, bucket, soon)
 			if nodes == 3 {
 				whatWasLetGoStaysSo(t, b, now)

@@ -77,7 +77,7 @@ func TestAMoveSurvivesItsLeaderAndObeysItsOperator(t *testing.T) {
 func moveInManyBatches(t *testing.T, b *bed) {
 	const leader = 2 // it votes in any cluster, and is no door of the writer
 	last := len(b.nodes) - 1
-	b.cli(0, "settings", "set", "move_series_per_second=40") // 8 slots a batch
+	b.cli(0, "settings", "set", "move_series_per_second=8") // a slot or two a batch
 	b.leadBy(leader)
 	p := b.pen("a", 30, 0, 1)
 	defer func() { p.halt() }()
@@ -162,8 +162,8 @@ func (b *bed) balanced(nodes int) error {
 // write. What the leaver holds is not cancelled as a rebalance.
 func TestANodeIsRemovedWhileAnotherJoins(t *testing.T) {
 	t.Parallel()
-	b := newBed(t, 3, 2)
-	b.cli(0, "settings", "set", "move_series_per_second=40")
+	b := slottedBed(t, 3, 2, fewSlots)
+	b.cli(0, "settings", "set", "move_series_per_second=8")
 	p := b.pen("a", 30, 0, 1)
 	defer p.halt()
 	p.wrote(5)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -13,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"sync"
 	"testing"
@@ -25,6 +27,9 @@ import (
 	"github.com/muster-metrics/muster/cmd/muster/fleet"
 )
 
+// builtIn is the folder of what built has made, where it has made something.
+var builtIn string
+
 // built is the binary that stories with real processes run: one is enough.
 var built = sync.OnceValues(func() (string, error) {
 	if os.Getenv("MUSTER_BINARY") != "" {
@@ -34,10 +39,18 @@ var built = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	builtIn = dir
 	return fleet.Binary(context.Background(), dir)
 })
 
+// sideBySide is how many stories run at a time, whatever the number of processors:
+// mostly they wait, for elections, for silence to be noticed, for blocks.
+const sideBySide = 3
+
 func TestMain(m *testing.M) {
+	if runtime.GOMAXPROCS(0) < sideBySide { // -parallel overrides it
+		_ = flag.Set("test.parallel", strconv.Itoa(sideBySide))
+	}
 	code := m.Run()
 	http.DefaultClient.CloseIdleConnections()
 	// fleet starts processes from one thread that lives as long as this process.
@@ -48,10 +61,8 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "goroutines that nobody waits for:", err)
 		code = 1
 	}
-	if os.Getenv("MUSTER_BINARY") == "" {
-		if bin, err := built(); err == nil {
-			_ = os.RemoveAll(filepath.Dir(bin))
-		}
+	if builtIn != "" {
+		_ = os.RemoveAll(builtIn)
 	}
 	os.Exit(code)
 }
@@ -145,8 +156,10 @@ func sendThroughEach(ctx context.Context, f *fleet.Fleet, start int64) (senders 
 // written to: the others refuse nothing, a sender of the killed node has no gap
 // after its retries, and the node comes back by itself.
 func TestKilledNodeUnderLoad(t *testing.T) {
+	t.Parallel()
 	for _, nodes := range []int{3, 5} {
 		t.Run(fmt.Sprintf("%d nodes", nodes), func(t *testing.T) {
+			t.Parallel()
 			f := newFleet(t, nodes)
 			ctx, stop := context.WithCancel(t.Context())
 			defer stop()
@@ -203,6 +216,7 @@ func countOf(t *testing.T, n *fleet.Node, name string, start int64, rounds int) 
 // node, which is killed and started again, and compares what the cluster shows
 // with what Prometheus has itself, sample by sample.
 func TestPrometheusWritesToANodeThatIsKilled(t *testing.T) {
+	t.Parallel()
 	prom, err := exec.LookPath("prometheus")
 	if err != nil {
 		t.Skip("SKIP: no prometheus on the PATH; make test unpacks Debian's")
@@ -352,6 +366,7 @@ func vectorOf(raw []byte) map[string]string {
 }
 
 func TestDemoEndsByItselfWithAVerdict(t *testing.T) {
+	t.Parallel()
 	bin, err := built()
 	require.NoError(t, err)
 	var out bytes.Buffer

@@ -21,7 +21,7 @@ import (
 // two come back they are strangers until they join again, and then all is there.
 func TestLostQuorum(t *testing.T) {
 	t.Parallel()
-	b := newBed(t, 3, 3)
+	b := slottedBed(t, 3, 3, fewSlots)
 	now := time.Now().UnixMilli()
 	b.write(0, "a", batch("m", 100, now)...)
 	b.story(t, "recover_needless", 2,
@@ -94,7 +94,7 @@ func withoutReasons(text string) string {
 // TestAllMachinesLost: what is left is a snapshot, and one old disk.
 func TestAllMachinesLost(t *testing.T) {
 	t.Parallel()
-	b := newBed(t, 3, 3)
+	b := slottedBed(t, 3, 3, fewSlots)
 	now := time.Now().UnixMilli()
 	b.write(0, "a", batch("m", 100, now)...)
 	file := filepath.Join(b.dir, "b.snapshot")

@@ -79,7 +79,7 @@ func (b *bed) member(i int, name string) leavingMember {
 // middle. The command tells so, any node shows it, and it is cancelled.
 func TestRemoveWaitsAndSaysWhatFor(t *testing.T) {
 	t.Parallel()
-	b := newBed(t, 4, 3)
+	b := slottedBed(t, 4, 3, fewSlots)
 	b.write(0, "a", batch("m", 100, time.Now().UnixMilli())...)
 	b.stop(2) // it shall take slots, and cannot
 	b.eventually("a removal is refused for want of n3", func() error {

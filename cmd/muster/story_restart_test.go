@@ -16,6 +16,7 @@ import (
 )
 
 func TestEveryNodeRestarts(t *testing.T) {
+	t.Parallel()
 	beds(t, func(t *testing.T, b *bed) {
 		now := time.Now().UnixMilli()
 		b.write(0, "a", batch("m", 200, now)...)
@@ -38,6 +39,7 @@ func TestEveryNodeRestarts(t *testing.T) {
 // TestADeletedTenantsDirectoryGoesAfterARestart: the node stopped after it had
 // heard of the deletion and before the directory was gone.
 func TestADeletedTenantsDirectoryGoesAfterARestart(t *testing.T) {
+	t.Parallel()
 	beds(t, aDeletedTenantsDirectoryGoes)
 }
 
@@ -61,6 +63,7 @@ func aDeletedTenantsDirectoryGoes(t *testing.T, b *bed) {
 }
 
 func TestOneStoppedNodeIsNotMissed(t *testing.T) {
+	t.Parallel()
 	beds(t, func(t *testing.T, b *bed) {
 		now := time.Now().UnixMilli()
 		b.write(0, "a", batch("m", 200, now)...)

@@ -12,6 +12,7 @@ import (
 )
 
 func TestHardRingKeepsItsTenantsOnItsNodes(t *testing.T) {
+	t.Parallel()
 	beds(t, func(t *testing.T, b *bed) {
 		now := time.Now().UnixMilli()
 		b.write(0, "tenant-a", batch("before", 50, now)...) // still in the ring of all
@@ -38,6 +39,7 @@ func TestHardRingKeepsItsTenantsOnItsNodes(t *testing.T) {
 }
 
 func TestNewNodesTakeTheirShareWithoutARefusedWrite(t *testing.T) {
+	t.Parallel()
 	beds(t, newNodesTakeTheirShare)
 }
 

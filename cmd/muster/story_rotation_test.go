@@ -174,7 +174,7 @@ func (b *bed) noPrivateKeys() {
 // it has named.
 func TestATokenEndsOnAllNodesAtOnce(t *testing.T) {
 	t.Parallel()
-	b := newBed(t, 3, 3)
+	b := slottedBed(t, 3, 3, fewSlots)
 	text := strings.TrimSpace(b.cli(0, "token", "create", "--role", "viewer"))
 	token, err := pki.ParseToken(text)
 	require.NoError(t, err)

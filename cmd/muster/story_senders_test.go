@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"testing"
 	"time"
 
@@ -194,15 +195,22 @@ remote_write:
 	require.NoError(b.t, errors.Join(db.Close(), sender.Close()))
 }
 
-// counted is the sum of a metric over its labels.
-func counted(b *bed, reg *prometheus.Registry, name string) float64 {
+// counted is the sum of a metric over its labels; with a value, over those that have
+// it as some label's.
+func counted(b *bed, reg *prometheus.Registry, name string, value ...string) float64 {
 	families, err := reg.Gather()
 	require.NoError(b.t, err)
 	sum := 0.0
 	for _, f := range families {
 		if f.GetName() == name {
 			for _, m := range f.GetMetric() {
-				sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+				has := len(value) == 0
+				for _, l := range m.GetLabel() {
+					has = has || slices.Contains(value, l.GetValue())
+				}
+				if has {
+					sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+				}
 			}
 		}
 	}
@@ -212,6 +220,7 @@ func counted(b *bed, reg *prometheus.Registry, name string) float64 {
 // TestWhatSendersSendIsReadBack lets Prometheus' own code send, in both forms,
 // and bodies as vmagent, Vector and Fluent Bit encode them.
 func TestWhatSendersSendIsReadBack(t *testing.T) {
+	t.Parallel()
 	beds(t, func(t *testing.T, b *bed) {
 		// Prometheus sends what is newer than its start.
 		at := time.Now().Add(time.Minute).UnixMilli()

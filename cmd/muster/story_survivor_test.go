@@ -22,6 +22,7 @@ import (
 // taken and starts one: without a leader it knows what was changed last, stores
 // what its quorum allows, and refuses the rest by name.
 func TestTheSurvivorServesByTheLatestState(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, 3)
 	cli := func(n *fleet.Node, args ...string) []byte {
 		out, err := n.CLI(t.Context(), args...)
@@ -75,6 +76,7 @@ func TestTheSurvivorServesByTheLatestState(t *testing.T) {
 // TestAStoppedNodeIsPending stops one process: a change is answered all the
 // same, and says on which node it does not hold yet.
 func TestAStoppedNodeIsPending(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, 3)
 	change := func(tenant string) (applied, pending []string) {
 		out, err := f.Nodes[0].CLI(t.Context(), "tenant", "create", tenant, "-o", "json")

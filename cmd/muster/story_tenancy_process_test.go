@@ -17,6 +17,7 @@ import (
 // the move back and writes on by the route that it knew: whoever lives refuses
 // nothing, and every node counts what was acknowledged.
 func TestATenantMovesWhileItsLeaderDiesAndACoordinatorIsFrozen(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, 5)
 	cli := func(n *fleet.Node, args ...string) {
 		t.Helper()

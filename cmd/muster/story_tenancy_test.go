@@ -171,6 +171,7 @@ func (b *bed) routesClosed(tenant string) {
 // while the former route is open, with their ring deleted, and through each
 // write quorum: nothing is refused, nothing is lost, and every node says so.
 func TestTenantsMoveBetweenRingsUnderWrites(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		a, b    []string
 		rf      string
@@ -181,7 +182,8 @@ func TestTenantsMoveBetweenRingsUnderWrites(t *testing.T) {
 	} {
 		nodes := map[bool]int{true: 4, false: 5}[c.b[2] == "n4"]
 		t.Run(fmt.Sprintf("%d nodes, replication factor %s", nodes, c.rf), func(t *testing.T) {
-			b := newBed(t, nodes, 3)
+			t.Parallel()
+			b := slottedBed(t, nodes, 3, fewSlots)
 			put := func(verb, name string, more ...string) {
 				b.cli(nodes-1, append([]string{"ring", verb, name}, more...)...)
 			}

@@ -13,6 +13,7 @@ import (
 // deleted, or is one too many, hears that at once, and drops what it has; where
 // tenants are not created by writing at all, that of any unknown one.
 func TestAWriteCreatesNoTenantThatIsNotWanted(t *testing.T) {
+	t.Parallel()
 	beds(t, aWriteCreatesNoTenantThatIsNotWanted)
 }
 

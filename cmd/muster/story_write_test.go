@@ -17,6 +17,7 @@ import (
 )
 
 func TestWritesThroughEveryNodeAreCountedOnEveryNode(t *testing.T) {
+	t.Parallel()
 	beds(t, func(t *testing.T, b *bed) {
 		const each = 300
 		now := time.Now().UnixMilli()
@@ -106,6 +107,7 @@ func (b *bed) placed(tenant string, series int) error {
 }
 
 func TestOneBadSampleAmongTwoThousand(t *testing.T) {
+	t.Parallel()
 	beds(t, func(t *testing.T, b *bed) {
 		now := time.Now().UnixMilli()
 		for _, c := range []struct {
@@ -139,6 +141,7 @@ func TestOneBadSampleAmongTwoThousand(t *testing.T) {
 }
 
 func TestConflictingValueIsRefusedAndTheOthersAreStored(t *testing.T) {
+	t.Parallel()
 	beds(t, func(t *testing.T, b *bed) {
 		now := time.Now().UnixMilli()
 		first := batch("m", 100, now)

@@ -52,6 +52,7 @@ func TestEveryVerbIsInAGoldenFile(t *testing.T) {
 // TestWhatQueriesAndChecksPrint has the verbs that read, on a node with samples
 // at times that are taken out.
 func TestWhatQueriesAndChecksPrint(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, 1, 1)
 	now := time.Now().Truncate(time.Minute)
 	var samples []sample
@@ -91,6 +92,7 @@ func TestWhatQueriesAndChecksPrint(t *testing.T) {
 }
 
 func TestSelftest(t *testing.T) {
+	t.Parallel()
 	bin, err := built()
 	require.NoError(t, err)
 	var out, msg bytes.Buffer

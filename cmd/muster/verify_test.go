@@ -71,6 +71,7 @@ func TestVerifySaysWhatToDoNext(t *testing.T) {
 
 // TestVerify looks at a real cluster, well and with a node gone.
 func TestVerify(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, 3, 3)
 	look := func(i, want int) map[string]string {
 		t.Helper()
