@@ -1,11 +1,13 @@
 package tsdb
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/cespare/xxhash/v2"
@@ -195,4 +197,89 @@ func TestExemplarsOutliveARestart(t *testing.T) {
 	expectHeld(t, db, `{__name__="m"}`, sample{at, 1})
 	expectExemplars(t, db, "m", "")
 	expect(t, mark(t, db, exemplarsOf(m, trace("y", at+300, 1))), Stored)
+}
+
+// The ring grows while others read, write and cut.
+func TestTheRingGrowsUnderReadersAndCuts(t *testing.T) {
+	db := openDB(t)
+	at := start.UnixMilli()
+	m := metric("m")
+	mustStore(t, db, series{m, []sample{{at, 1}}})
+	var others sync.WaitGroup
+	defer others.Wait()
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	others.Go(func() {
+		for ctx.Err() == nil {
+			heldExemplars(t, db, "m")
+			held(t, db, acme)
+		}
+	})
+	others.Go(func() {
+		for ctx.Err() == nil {
+			if err := db.Cut(ctx, acme); err != nil && ctx.Err() == nil {
+				t.Error(err)
+			}
+		}
+	})
+	for i := range int64(300) {
+		mustStore(t, db, series{m, []sample{{at + 1000 + i, 1}}})
+		if i == 150 {
+			mustStore(t, db, series{m, []sample{{at - 1000, 1}}}) // opens the window
+		}
+		expect(t, mark(t, db, exemplarsOf(m, trace("x", at+i, 1), trace("y", at+i, 2))), Stored, Stored)
+	}
+	stop()
+	others.Wait()
+	if n := len(strings.Fields(heldExemplars(t, db, "m"))); n != 600 {
+		t.Fatalf("%d exemplars, not 600", n)
+	}
+}
+
+// The TSDB keeps the identity of a series whose exemplars its log still has: that
+// holds up neither a cut nor the letting go, and nothing is written twice for it.
+func TestSeriesWithExemplarsAreCutAndLetGo(t *testing.T) {
+	cfg := Config{Dir: t.TempDir(), MinFree: -1}
+	db := reopenDB(t, cfg)
+	at := start.UnixMilli()
+	m, n := metric("m"), metric("n")
+	mustStore(t, db, series{m, []sample{{at, 1}, {at + 1000, 2}}}, series{n, []sample{{at, 1}}})
+	expect(t, mark(t, db, exemplarsOf(m, trace("a", at+1000, 1))), Stored)
+	gone := xxhash.Sum64(m)
+	for range 3 {
+		if _, err := db.LetGo(t.Context(), acme, 0, func(h uint64) bool { return h == gone }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	count := func() int {
+		blocks, err := BlocksIn(db.Path(acme))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(blocks)
+	}
+	if got := count(); got != 1 {
+		t.Fatalf("%d blocks after one series was let go", got)
+	}
+	expectHeld(t, db, `{__name__="m"}`, sample{at, 1}, sample{at + 1000, 2})
+	expectExemplars(t, db, "m", fmt.Sprintf("a@%d=1", at+1000))
+	for range 2 {
+		if _, err := db.Empty(t.Context(), acme); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := count(); got != 2 {
+		t.Fatalf("%d blocks after all was cut", got)
+	}
+	expectHeld(t, db, `{__name__="m"}`, sample{at, 1}, sample{at + 1000, 2})
+	// It takes samples and exemplars again, and a restart changes nothing.
+	mustStore(t, db, series{m, []sample{{at + 2000, 3}}})
+	expect(t, mark(t, db, exemplarsOf(m, trace("b", at+2000, 1))), Stored)
+	closeDB(t, db)
+	db = reopenDB(t, cfg)
+	eventually(t, "the tenant is open", func() bool { return db.Status(acme).Replayed })
+	expectHeld(t, db, `{__name__="m"}`, sample{at, 1}, sample{at + 1000, 2}, sample{at + 2000, 3})
+	if got := heldExemplars(t, db, "m"); !strings.HasSuffix(got, fmt.Sprintf("b@%d=1", at+2000)) {
+		t.Fatalf("exemplars %q", got)
+	}
 }

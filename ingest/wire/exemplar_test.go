@@ -8,6 +8,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/prompb"
 	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
 )
@@ -261,4 +262,34 @@ func oracleExemplar(ts prompb.TimeSeries, e prompb.Exemplar) (string, bool) {
 	}
 	text = "{" + strings.TrimPrefix(strings.TrimPrefix(text, `{__name__="x"`), ", ")
 	return fmt.Sprintf("%s %s@%d=%x", owner[0].labels, text, e.Timestamp, math.Float64bits(e.Value)), true
+}
+
+// Under other labels they are judged as if they had come so.
+func TestExemplarsAreCopiedWithTheirSeries(t *testing.T) {
+	ts := series(one(50, 1), "__name__", "m", "team", "x")
+	ts.Exemplars = []prompb.Exemplar{exemplarV1(9, 1, "a", "b"), exemplarV1(50, 2, "a", "c"), exemplarV1(101, 3)}
+	v1, _ := withExemplars(t, ts)
+	lim := Limits{MinTime: 10, MaxTime: 100}
+	var from, to Batch
+	if err := WalkV1(v1, lim.Loose(), &from); err != nil || from.Exemplars != 3 {
+		t.Fatalf("%d exemplars, %v", from.Exemplars, err)
+	}
+	c := NewCopy(lim, &to)
+	for _, s := range from.Series {
+		if err := c.Take(&from, s, labels.FromStrings("__name__", "n")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := []string{fmt.Sprintf(`{__name__="n"} {a="c"}@50=%x`, math.Float64bits(2))}
+	if got := exemplarsIn(t, &to); !slices.Equal(got, want) || to.Samples != 1 || to.LeftOut.Total() != 2 || to.Refused.Total() != 0 {
+		t.Fatalf("%q, %d left out, %d samples, %d refused", got, to.LeftOut.Total(), to.Samples, to.Refused.Total())
+	}
+	for _, s := range from.Series { // no name: the sample is refused, the exemplars are left out
+		if err := c.Take(&from, s, labels.FromStrings("a", "b")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if to.Refused.Total() != 1 || to.LeftOut.Total() != 5 {
+		t.Fatalf("%d refused, %d left out", to.Refused.Total(), to.LeftOut.Total())
+	}
 }
