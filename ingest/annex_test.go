@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/snappy"
+	"github.com/prometheus/prometheus/model/relabel"
 	"github.com/prometheus/prometheus/prompb"
 	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
 
@@ -265,8 +266,13 @@ func TestMetadataIsToldAgainAfterAWhile(t *testing.T) {
 		m    wire.Metadata
 		want bool
 	}{
-		{"t", of, t0, m, true}, {"t", of, t0, m, false}, {"t", of, t0, other, true}, {"u", of, t0, m, true},
-		{"t", routed, t0, m, true}, {"t", of, t0.Add(toldFor), m, true}, {"t", of, t0.Add(toldFor), m, false},
+		{"t", of, t0, m, true},
+		{"t", of, t0, m, false},
+		{"t", of, t0, other, true},
+		{"u", of, t0, m, true},
+		{"t", routed, t0, m, true},
+		{"t", of, t0.Add(toldFor), m, true},
+		{"t", of, t0.Add(toldFor), m, false},
 	} {
 		if got := say(c.id, c.of, c.at, c.m); got != c.want {
 			t.Errorf("%d: wanted is %v", i, got)
@@ -331,4 +337,20 @@ func TestOlderMembersGetNeitherExemplarsNorMetadata(t *testing.T) {
 			t.Errorf("%s has got some", nd.name)
 		}
 	}
+}
+
+// Exemplars go the way of their series, whatever a tenant's rules make of these.
+func TestATenantsRulesChangeTheSeriesOfExemplars(t *testing.T) {
+	n := single(t, nil, func(tn *Tenant) { tn.Relabel = []*relabel.Config{dropping("go_.*"), setting("cluster", "eu")} })
+	at := now()
+	kept, dropped := asked(at, "__name__", "up"), asked(at, "__name__", "go_x")
+	for _, ts := range []*prompb.TimeSeries{&kept, &dropped} {
+		ts.Exemplars = []prompb.Exemplar{{Labels: []prompb.Label{{Name: "trace_id", Value: "x"}}, Value: 1, Timestamp: at}}
+	}
+	n.mustPost(request(kept, dropped), http.StatusNoContent)
+	want := fmt.Sprintf(`{__name__="up", cluster="eu"} {trace_id="x"}@%d=1`, at)
+	if got := n.storage.exemplars(); len(got) != 1 || got[0] != want {
+		t.Fatalf("%q, want %s", got, want)
+	}
+	n.has(tenantID, `{__name__="up", cluster="eu"}`)
 }

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"encoding/binary"
 	"unicode/utf8"
 
@@ -146,6 +147,24 @@ func (w *walker) describeV1(f fields) error {
 		return f.err
 	}
 	return w.describe(m)
+}
+
+// describeOnce is describeV2 for the series that fastRefs has laid out. Series of a
+// metric mostly follow each other: what is said of one is said of the next.
+func (w *walker) describeOnce(meta []byte) bool {
+	b := w.b
+	if len(w.meta) > 0 && bytes.Equal(meta, w.meta) && bytes.Equal(w.name, w.metaOf) {
+		b.Metadata++
+		return true
+	}
+	before := b.Metadata
+	if w.describeV2(fields{b: meta}, w.name) != nil {
+		return false
+	}
+	if w.meta = nil; b.Metadata > before {
+		w.meta, w.metaOf = meta, w.name
+	}
+	return true
 }
 
 // describeV2 takes the Metadata of a series of 2.0 with that name.

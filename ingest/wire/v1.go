@@ -137,6 +137,8 @@ type walker struct {
 	symbols *symbols
 	// name is the metric name of the series that fastRefs has laid out.
 	name []byte
+	// meta is the Metadata of the series before, of the metric metaOf.
+	meta, metaOf []byte
 	// work is the bytes of labels that were looked up, also those that did not end
 	// in a frame: a reference takes a byte and may mean a megabyte.
 	work int

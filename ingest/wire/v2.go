@@ -228,5 +228,5 @@ func (w *walker) fastRest(s []byte) bool {
 		s = f.b
 	}
 	w.b.IgnoredExemplars += exemplars
-	return len(meta) == 0 || w.describeV2(fields{b: meta}, w.name) == nil
+	return len(meta) == 0 || w.describeOnce(meta)
 }
