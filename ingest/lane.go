@@ -39,6 +39,7 @@ type lane struct {
 	missed  []*parcel          // to be sent again, oldest first
 	waiting []*parcel          // without room yet, not counted in the peer's bytes
 	flights flights            // which of them may be under way
+	last    string             // tenant of the parcel that was sent last
 	left    int64              // bytes of those whose writes have been answered
 	ended   bool
 	wake    chan struct{}
@@ -257,17 +258,22 @@ func (l *lane) finish() {
 	}
 }
 
-// pop moves the first parcel of the queue to the pending ones. What it gives
-// is a reader of the frames of its own: an early answer may end the parcel.
+// pop moves a parcel of the queue to the pending ones: the first, or the first of
+// another tenant than was sent last, so that nobody waits behind all that one
+// tenant has queued. A tenant's own stay in order. What it gives is a reader of
+// the frames of its own: an early answer may end the parcel.
 func (l *lane) pop() (*outgoing, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.queue) == 0 {
 		return nil, false
 	}
-	c := l.queue[0]
+	k := max(0, slices.IndexFunc(l.queue, func(c *parcel) bool { return c.share.Tenant != l.last }))
+	c := l.queue[k]
+	copy(l.queue[1:k+1], l.queue[:k])
 	l.queue[0] = nil
 	l.queue = l.queue[1:]
+	l.last = c.share.Tenant
 	l.id++
 	c.share.Id = l.id
 	c.since = time.Now()

@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -152,6 +153,27 @@ func TestATenantThatHangsAtAPeerStopsNobodyElse(t *testing.T) {
 	}
 	if l := b.nodes[0].way(to.store).lanes[0]; len(l.flights.away) != 0 || len(l.flights.held) != 0 {
 		t.Errorf("under way: %v, held: %v", l.flights.away, l.flights.held)
+	}
+}
+
+// TestTenantsTakeTurnsOnALane: who queues much has the others' shares sent between
+// its own, and each tenant's in the order they were queued.
+func TestTenantsTakeTurnsOnALane(t *testing.T) {
+	l := newLane(&peer{tenants: map[string]int64{}}, &peers{})
+	for i, tenant := range []string{"storm", "storm", "storm", "storm", "b", "storm", "c", "b", "storm"} {
+		l.enqueue(&parcel{share: &peerpb.Share{Tenant: tenant, Series: uint32(i)}, buf: newBuffer(1)})
+	}
+	var order []string
+	for {
+		out, ok := l.pop()
+		if !ok {
+			break
+		}
+		order = append(order, fmt.Sprint(out.share.Tenant, out.share.Series))
+		out.buf.release()
+	}
+	if got, want := strings.Join(order, " "), "storm0 b4 storm1 c6 storm2 b7 storm3 storm5 storm8"; got != want {
+		t.Errorf("sent %s, want %s", got, want)
 	}
 }
 
