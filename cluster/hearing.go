@@ -21,6 +21,7 @@ const (
 func (n *Node) hear(e *engine, r *clusterpb.Report) *clusterpb.HeartbeatResponse {
 	now := time.Now()
 	n.sightings.Saw(r.GetNode(), now)
+	told := n.demand.Take(r, now)
 	if n.health.Put(r, now, n.cfg.Clock()) {
 		n.rounds.Ring()
 	}
@@ -34,6 +35,7 @@ func (n *Node) hear(e *engine, r *clusterpb.Report) *clusterpb.HeartbeatResponse
 		Revision:       n.fsm.Applied(),
 		Members:        n.healthHere(e),
 		MedianOffsetMs: n.health.MedianOffset(now).Milliseconds(),
+		DemandSamples:  n.demand.All(told, now),
 	}
 }
 

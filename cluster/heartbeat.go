@@ -145,9 +145,11 @@ func (n *Node) reportHere(e *engine) {
 	n.sightings.SawLeader(now)
 	clock := n.cfg.Clock()
 	r := n.ownReport(clock)
+	told := n.demand.Take(r, now)
 	if n.health.Put(r, now, clock) {
 		n.rounds.Ring()
 	}
+	n.share(told, n.demand.All(told, now), len(n.State().Members()))
 	n.view.SetOffset(-n.health.MedianOffset(now))
 	n.view.Take(&clusterpb.HeartbeatResponse{Members: n.healthHere(e)}, now, clock, 0)
 }
@@ -161,8 +163,8 @@ func (n *Node) tell(ctx context.Context, e *engine, node string) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*n.cfg.Timing.Report)
 	defer cancel()
-	began := time.Now()
-	answer, err := clusterpb.NewControlClient(conn).Heartbeat(ctx, &clusterpb.HeartbeatRequest{Report: n.ownReport(n.cfg.Clock())})
+	began, report := time.Now(), n.ownReport(n.cfg.Clock())
+	answer, err := clusterpb.NewControlClient(conn).Heartbeat(ctx, &clusterpb.HeartbeatRequest{Report: report})
 	if err != nil {
 		n.sightings.Failed(node, reachText(node, err))
 		n.log.Debug("heartbeat", "to", node, "err", err)
@@ -188,6 +190,8 @@ func (n *Node) tell(ctx context.Context, e *engine, node string) {
 	n.learn(announced)
 	if answer.GetClockMs() != 0 {
 		n.sightings.SawLeader(now)
+		own := toldDemand{now, report.GetDemandTenants(), report.GetDemandSamples()}
+		n.share(own, answer.GetDemandSamples(), len(answer.GetMembers()))
 	}
 }
 

@@ -39,6 +39,7 @@ type Node struct {
 	pki       *pki.Dir
 	fsm       *fsm
 	health    *health
+	demand    *demand
 	view      view
 	sightings sightings
 	peers     *peers
@@ -113,6 +114,7 @@ func New(cfg Config) (*Node, error) {
 	n.ctx, n.end = context.WithCancel(context.Background())
 	n.fsm = newFSM(n.ctx, n.log, n.stirred)
 	n.health = newHealth(n.cfg.Timing.Fresh)
+	n.demand = newDemand(n.cfg.Timing)
 	n.pace = newPace(n.cfg.Timing.Batch)
 	n.barrier = &barrier{run: n.barrierOnce, spawn: n.crew.Go}
 	n.disk = newDisk(n.raftDir(), n.cfg.Ballast)

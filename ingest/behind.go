@@ -65,7 +65,7 @@ func (w *write) part(s *share, which []uint32, need func(uint32) uint64) []share
 		p.add(&to, need(n), w.batch, n)
 	}
 	for k := range p.shares {
-		p.shares[k].wave = s.wave
+		p.shares[k].wave, p.shares[k].held = s.wave, s.held
 	}
 	return p.shares
 }

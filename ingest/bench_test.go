@@ -66,14 +66,14 @@ func BenchmarkRoute(b *testing.B) {
 // what is around the real one.
 type swallow struct{}
 
-func (swallow) Append(_ context.Context, _ string, _ uint64, share Share, _ bool, out []peerpb.Outcome) (uint64, error) {
+func (swallow) Append(_ context.Context, _ string, _ uint64, share Share, _, _ bool, out []peerpb.Outcome) (uint64, int, error) {
 	for share.Next() {
 		for _, _, ok := share.Sample(); ok; {
 			_, _, ok = share.Sample()
 		}
 	}
 	clear(out)
-	return 1, nil
+	return 1, 0, nil
 }
 
 // cpu is the time that this process has been computing.
@@ -230,3 +230,5 @@ func BenchmarkTally(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/2000, "ns/series")
 }
+
+func (swallow) Disown(context.Context, string, uint64, Share) error { return nil }

@@ -55,6 +55,11 @@ func (i *Ingester) receive(w http.ResponseWriter, r *http.Request, tenant string
 	if notTaken != nil {
 		return fail(w, notTaken)
 	}
+	if v.SplitLabel == "" { // else it is others who pay
+		if err := i.admitRate(tenant, t, r.ContentLength); err != nil {
+			return fail(w, err)
+		}
+	}
 	lift := i.expect(w)
 	b, err := i.batch(r, tenant, v, t, m, limit, a)
 	if err != nil {
@@ -68,6 +73,7 @@ func (i *Ingester) receive(w http.ResponseWriter, r *http.Request, tenant string
 	}
 	a.series, a.samples = max(len(b.wire.Series), b.wire.Came), b.wire.Samples+b.wire.Refused.Total()
 	i.metrics.described(b.wire)
+	i.rates.learn(tenant, t, a.bytes, a.samples)
 	repeat, _ := strconv.Atoi(r.Header.Get("Retry-Attempt"))
 	if families := i.families(tenant, &b.wire.Descriptions); families != nil {
 		if len(b.wire.Series)+b.wire.Refused.Total() == 0 {
@@ -82,6 +88,9 @@ func (i *Ingester) receive(w http.ResponseWriter, r *http.Request, tenant string
 	}
 	a.judged = true
 	m.form.written(w.Header(), out.stored-out.histograms, out.histograms, out.exemplars)
+	if out.after != "" {
+		w.Header().Set("Retry-After", out.after)
+	}
 	status, text := out.answer()
 	if m.export != nil {
 		status, text = m.export.answer(out, status, text)
@@ -94,6 +103,9 @@ func (i *Ingester) receive(w http.ResponseWriter, r *http.Request, tenant string
 func (i *Ingester) carryOut(ctx context.Context, tenant string, by sight, b *batch, repeat bool) (*report, error) {
 	if b.recast || by.view.recasts(by.tenant) {
 		return i.recast(ctx, tenant, by, b, repeat)
+	}
+	if err := i.chargeRate(tenant, by.tenant, b.wire.Samples+b.wire.Refused.Total()); err != nil {
+		return nil, err
 	}
 	w := &write{ingester: i, tenant: tenant, batch: b.wire, frames: b.frames, repeat: repeat}
 	w.run(ctx, by.view, by.tenant)

@@ -2,11 +2,14 @@ package ingest
 
 import (
 	"math"
+	"strings"
 	"testing"
 
+	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/prompb"
 
 	"github.com/muster-metrics/muster/ingest/wire"
+	"github.com/muster-metrics/muster/proto/peerpb"
 	"github.com/muster-metrics/muster/ring"
 )
 
@@ -37,4 +40,17 @@ func slotsOf(t testing.TB, table *ring.Table, frames []byte) []int {
 		slots = append(slots, ring.KeyOf(ring.TenantHash(tenantID), r.Hash()).Slot(table.Slots()))
 	}
 	return slots
+}
+
+// refuseAbove is a storage's judge that takes so many series and no more.
+func refuseAbove(most int) func(labels.Labels) peerpb.Outcome {
+	known := map[string]bool{}
+	return func(ls labels.Labels) peerpb.Outcome {
+		name := strings.Clone(ls.String())
+		if !known[name] && len(known) == most {
+			return peerpb.Outcome_SERIES_LIMIT
+		}
+		known[name] = true
+		return peerpb.Outcome_STORED
+	}
 }

@@ -34,6 +34,7 @@ type Ingester struct {
 	own       backlog
 	creating  creations
 	told      *retold
+	rates     *rates
 
 	life context.Context // ends with Close
 	end  context.CancelFunc
@@ -61,6 +62,7 @@ func New(cfg Config, storage Storage, dialer Peers, ensure Ensurer, log *slog.Lo
 	i := &Ingester{
 		cfg: cfg, storage: storage, ensure: ensure, log: log,
 		metrics: newMetrics(reg), complaints: complaints{log: log}, fence: newFence(), admission: newAdmission(cfg), told: newRetold(),
+		rates: newRates(cfg.Now),
 	}
 	i.admission.memory.log = log
 	i.admission.register(reg)
@@ -136,7 +138,9 @@ func (i *Ingester) sweep() {
 		return
 	}
 	i.peers.sweep(func(st ring.Store) bool { _, ok := v.Store(st); return ok })
-	i.metrics.sweep(func(tenant string) bool { _, ok := v.Tenant(tenant); return ok })
+	known := func(tenant string) bool { _, ok := v.Tenant(tenant); return ok }
+	i.metrics.sweep(known)
+	i.rates.sweep(known)
 }
 
 // begin runs f in a goroutine that Close waits for; false: too late for that.

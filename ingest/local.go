@@ -95,6 +95,12 @@ func (v *View) claim(s *peerpb.Share) ring.Claim {
 
 // admit stores those series of the share whose slots have not moved.
 func (i *Ingester) admit(ctx context.Context, s *peerpb.Share, own bool, h holding, res *peerpb.ShareResult) {
+	if len(s.Disowned) > 0 {
+		if err := i.disown(ctx, s); err != nil {
+			res.Status, res.Detail = peerpb.Status_UNAVAILABLE, err.Error()
+		}
+		return
+	}
 	scan, err := scanShare(s, own, h)
 	if err != nil {
 		res.Status, res.Detail = peerpb.Status_UNAVAILABLE, err.Error()
@@ -102,19 +108,20 @@ func (i *Ingester) admit(ctx context.Context, s *peerpb.Share, own bool, h holdi
 	}
 	out := outcomesOf(int(s.Samples))
 	defer putOutcomes(out)
+	var born int
 	if scan.stale == 0 && !scan.apart {
-		res.Opening, err = i.storage.Append(ctx, s.Tenant, s.Incarnation, wire.NewReader(s.Frames), s.Repeat, *out)
+		res.Opening, born, err = i.storage.Append(ctx, s.Tenant, s.Incarnation, wire.NewReader(s.Frames), s.Repeat, s.Held, *out)
 	} else {
 		i.metrics.staleSeries.Add(float64(scan.stale))
 		i.metrics.strangeSeries.Add(float64(scan.strange))
 		res.StaleRevision = scan.revision
-		res.Opening, err = i.admitParts(ctx, s, h, *out)
+		res.Opening, born, err = i.admitParts(ctx, s, h, *out)
 	}
 	if err != nil {
 		res.Status, res.Detail = peerpb.Status_UNAVAILABLE, err.Error()
 		return
 	}
-	res.Outcomes = exceptions(*out)
+	res.Outcomes, res.Born = exceptions(*out), uint32(born)
 }
 
 // scan is what a first look at a share says.

@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"errors"
 	"strconv"
 	"sync"
 	"time"
@@ -29,6 +30,7 @@ type metrics struct {
 	exemplars *prometheus.CounterVec
 	leftOut   *prometheus.CounterVec
 	metadata  *prometheus.CounterVec
+	overRate  *prometheus.CounterVec
 
 	otlpWarnings *prometheus.CounterVec
 
@@ -39,6 +41,8 @@ type metrics struct {
 	staleSeries    prometheus.Counter
 	strangeSeries  prometheus.Counter
 	reroutedSeries prometheus.Counter
+	appealedSeries prometheus.Counter
+	disownedSeries prometheus.Counter
 	missedSamples  *prometheus.CounterVec
 	waits          *prometheus.HistogramVec
 
@@ -87,6 +91,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		relabel: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "muster_ingest_relabel_dropped_samples_total", Help: "Samples that their tenant's relabelling rules dropped.",
 		}, []string{"tenant"}),
+		overRate: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "muster_ingest_requests_limited_total", Help: "Writes refused as a whole (429) because their tenant is over a limit of a second.",
+		}, []string{"tenant", "limit"}),
 		otlpWarnings: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "muster_ingest_otlp_warnings_total", Help: "What was stored otherwise than an OTLP sender may think, by category.",
 		}, []string{"category"}),
@@ -120,6 +127,12 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		reroutedSeries: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "muster_ingest_rerouted_series_total", Help: "Series routed again after a replica had seen a newer table.",
 		}),
+		appealedSeries: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "muster_ingest_appealed_series_total", Help: "Series sent again because one replica had stored them, another was at its limit of series, and the rest did not answer.",
+		}),
+		disownedSeries: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "muster_ingest_disowned_series_total", Help: "Series that most replicas refused as too many, and that one had stored: it was told not to count them.",
+		}),
 		missedSamples: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "muster_ingest_peer_missed_samples_total", Help: "Samples that a peer missed at first, by what became of them: sent (it has them), stale (their slots have moved since), refused, dropped (it has to fetch them).",
 		}, []string{"outcome"}),
@@ -130,8 +143,8 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		tenants: map[string]bool{}, timed: map[string]bool{},
 	}
 	if reg != nil {
-		reg.MustRegister(m.inflight, m.requests, m.seconds, m.size, m.samples, m.series, m.accepted, m.refused, m.deferred, m.limited, m.served, m.relabel,
-			m.exemplars, m.leftOut, m.metadata, m.sentShares, m.forwards, m.replications, m.refusedShares, m.staleSeries, m.strangeSeries, m.reroutedSeries, m.missedSamples, m.waits, m.otlpWarnings)
+		reg.MustRegister(m.inflight, m.requests, m.seconds, m.size, m.samples, m.series, m.accepted, m.refused, m.deferred, m.limited, m.served, m.relabel, m.overRate,
+			m.exemplars, m.leftOut, m.metadata, m.sentShares, m.forwards, m.replications, m.refusedShares, m.staleSeries, m.strangeSeries, m.reroutedSeries, m.appealedSeries, m.disownedSeries, m.missedSamples, m.waits, m.otlpWarnings)
 	}
 	return m
 }
@@ -150,6 +163,16 @@ func (m *metrics) answered(tenant string, status int, a account, took time.Durat
 		m.size.WithLabelValues(code, "post", tenant).Observe(float64(a.bytes))
 		m.samples.WithLabelValues(code, tenant).Observe(float64(a.samples))
 		m.series.WithLabelValues(code, tenant).Observe(float64(a.series))
+	}
+}
+
+func (m *metrics) exceeded(err error) {
+	if err == nil {
+		return
+	}
+	var e *exceeded
+	if errors.As(err, &e) {
+		m.overRate.WithLabelValues(e.tenant, e.limit).Inc()
 	}
 }
 
@@ -300,7 +323,7 @@ func (m *metrics) sweep(known func(string) bool) {
 	for _, t := range gone {
 		of := prometheus.Labels{"tenant": t}
 		for _, v := range []interface{ DeletePartialMatch(prometheus.Labels) int }{
-			m.requests, m.seconds, m.size, m.samples, m.series, m.accepted, m.refused, m.deferred, m.limited, m.served, m.relabel, m.exemplars, m.leftOut,
+			m.requests, m.seconds, m.size, m.samples, m.series, m.accepted, m.refused, m.deferred, m.limited, m.served, m.relabel, m.overRate, m.exemplars, m.leftOut,
 		} {
 			v.DeletePartialMatch(of)
 		}

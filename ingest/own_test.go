@@ -16,16 +16,18 @@ type hung struct {
 	end     chan struct{}
 }
 
-func (h *hung) Append(ctx context.Context, _ string, _ uint64, _ Share, _ bool, _ []peerpb.Outcome) (uint64, error) {
+func (h *hung) Append(ctx context.Context, _ string, _ uint64, _ Share, _, _ bool, _ []peerpb.Outcome) (uint64, int, error) {
 	h.waiting.Add(1)
 	defer h.waiting.Add(-1)
 	select {
 	case <-ctx.Done():
-		return 0, ctx.Err()
+		return 0, 0, ctx.Err()
 	case <-h.end:
-		return 0, errClosed
+		return 0, 0, errClosed
 	}
 }
+
+func (h *hung) Disown(context.Context, string, uint64, Share) error { return nil }
 
 // TestWhatOwnStorageLeavesBehindIsBounded: the others make the quorum of each
 // write, and what this node's own storage does not take must not pile up.

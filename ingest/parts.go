@@ -64,15 +64,16 @@ func partsOf(s *peerpb.Share, h holding, out []peerpb.Outcome) (p parts) {
 // admitParts stores what of the share is not stale: samples first, because an
 // exemplar's series must be there. What the storage could not take of the rest has
 // failed, and does not take the samples along.
-func (i *Ingester) admitParts(ctx context.Context, s *peerpb.Share, h holding, out []peerpb.Outcome) (opening uint64, err error) {
+func (i *Ingester) admitParts(ctx context.Context, s *peerpb.Share, h holding, out []peerpb.Outcome) (opening uint64, born int, err error) {
 	p := partsOf(s, h, out)
 	defer p.release()
 	if p.samples.frames != nil {
-		opening, err = i.admitLot(&p.samples, out, func(r *wire.Reader, some []peerpb.Outcome) (uint64, error) {
-			return i.storage.Append(ctx, s.Tenant, s.Incarnation, r, s.Repeat, some)
+		opening, err = i.admitLot(&p.samples, out, func(r *wire.Reader, some []peerpb.Outcome) (opening uint64, err error) {
+			opening, born, err = i.storage.Append(ctx, s.Tenant, s.Incarnation, r, s.Repeat, s.Held, some)
+			return opening, err
 		})
 		if err != nil {
-			return opening, err
+			return opening, born, err
 		}
 	}
 	var failed error
@@ -91,9 +92,9 @@ func (i *Ingester) admitParts(ctx context.Context, s *peerpb.Share, h holding, o
 		failed = errors.Join(failed, err)
 	}
 	if p.samples.frames == nil {
-		return opening, failed
+		return opening, born, failed
 	}
-	return opening, nil
+	return opening, born, nil
 }
 
 // errNoAnnex is for those who give frames to a storage that keeps no such thing.

@@ -77,6 +77,7 @@ func (i *Ingester) recast(ctx context.Context, home string, by sight, b *batch, 
 	}
 	r.lay()
 	turn()
+	r.charge()
 	var running sync.WaitGroup
 	for _, p := range r.parts {
 		if p.err == nil && p.batch != nil {
@@ -201,6 +202,15 @@ func (r *recast) lay() {
 	}
 }
 
+// charge takes what a part brings out of its tenant's rate.
+func (r *recast) charge() {
+	for _, p := range r.parts {
+		if p.err == nil && p.batch != nil {
+			p.err = r.ingester.chargeRate(p.id, p.tenant, p.batch.wire.Samples+p.batch.wire.Refused.Total())
+		}
+	}
+}
+
 // report tells what became of all parts, and counts it.
 func (r *recast) report() *report {
 	w, m := r.source.wire, r.ingester.metrics
@@ -284,6 +294,7 @@ func (r *report) fail(where string, err error, samples int, first string) {
 		r.why = append(r.why, line)
 		if status == http.StatusTooManyRequests {
 			r.limited += samples
+			r.after = later(r.after, retryAfterOf(err))
 		}
 		return
 	}

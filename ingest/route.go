@@ -28,6 +28,8 @@ type share struct {
 	// is what it cannot take yet and is sent until it can or the write ends.
 	sent          *sight
 	rest, patient bool
+	// held says that another replica has stored every series of it.
+	held bool
 }
 
 // each calls f for the number of each series.

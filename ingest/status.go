@@ -26,11 +26,14 @@ const retryAfter = "1"
 func statusOf(err error) int {
 	var r refusal
 	var large *wire.TooLarge
+	var rate *exceeded
 	switch {
 	case errors.As(err, &r):
 		return r.status
 	case errors.As(err, &large):
 		return http.StatusRequestEntityTooLarge
+	case errors.As(err, &rate):
+		return http.StatusTooManyRequests
 	case errors.Is(err, wire.ErrFraming):
 		return http.StatusBadRequest
 	case errors.Is(err, ErrTenantRefused):
@@ -44,12 +47,16 @@ func statusOf(err error) int {
 
 // fail answers a request of which nothing was stored.
 func fail(w http.ResponseWriter, err error) int {
+	w.Header().Set("Retry-After", retryAfterOf(err))
 	return say(w, statusOf(err), err.Error()+"\n")
 }
 
 func say(w http.ResponseWriter, status int, text string) int {
 	h := w.Header()
-	if status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests {
+	switch passing := status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests; {
+	case !passing:
+		h.Del("Retry-After")
+	case h.Get("Retry-After") == "":
 		h.Set("Retry-After", retryAfter)
 	}
 	if text != "" {
@@ -87,6 +94,8 @@ type report struct {
 	// limited of the deferred are over a rate, and denied of those refused for good
 	// were never looked at: deniedBy is the status that says so.
 	limited, denied, deniedBy int
+	// after is how many seconds the limited wait; "": there are none.
+	after string
 	// refused calls f with the number of each sample of the request that was laid out and
 	// then refused for good.
 	refused func(f func(sample int))
@@ -104,7 +113,7 @@ func reportOf(w *write) *report {
 			if class == conflictClass {
 				r.conflicting += n
 			}
-			r.lines = append(r.lines, reason{contentTexts[class], n, b.Text(b.Series[sum.first[class]])})
+			r.lines = append(r.lines, reason{w.blame(class), n, b.Text(b.Series[sum.first[class]])})
 		}
 	}
 	deferred := sum.deferred
@@ -166,6 +175,14 @@ var contentTexts = [contents]string{
 	"labels cannot be stored",
 	"histogram is not valid",
 	"series would be new and active_series is reached",
+}
+
+// blame is a class in words, with the limit's value where it is one.
+func (w *write) blame(class int) string {
+	if class == seriesLimit && w.activeSeries > 0 {
+		return fmt.Sprintf("series would be new and active_series, %d, is reached", w.activeSeries)
+	}
+	return contentTexts[class]
 }
 
 func page(summary string, lines []reason) string {

@@ -36,11 +36,17 @@ type Share interface {
 type Storage interface {
 	// Append stores the samples of the share and writes the outcome of each, in
 	// the share's order, into out, whose length is their number. A repeat may
-	// have been stored before and is read back first. An error means that
+	// have been stored before and is read back first; what is held, by another
+	// replica, is taken beyond the tenant's limit of series. An error means that
 	// nothing is known to be stored, and that it may pass. Append keeps neither
 	// the share nor its bytes. When ctx ends it may give up what it has not
-	// begun. opening is new with each opening of the tenant's data.
-	Append(ctx context.Context, tenant string, incarnation uint64, share Share, repeat bool, out []peerpb.Outcome) (opening uint64, err error)
+	// begun. opening is new with each opening of the tenant's data, born how many
+	// series it had not had before.
+	Append(ctx context.Context, tenant string, incarnation uint64, share Share, repeat, held bool, out []peerpb.Outcome) (opening uint64, born int, err error)
+	// Disown hears of series that the write refused, in whole, as beyond the tenant's
+	// limit, though this node may have stored them: they are not to be counted, and
+	// to be taken as new where their next sample comes.
+	Disown(ctx context.Context, tenant string, incarnation uint64, share Share) error
 }
 
 // ExemplarShare is the exemplars that a replica has to store, series by series.

@@ -30,6 +30,10 @@ type promStorage struct {
 	gate func(tenant string) error
 	// judge, where it is set, may refuse a sample.
 	judge func(ls labels.Labels) peerpb.Outcome
+	// strict judges what another replica holds as well.
+	strict bool
+	// disowned counts series that are not to be counted.
+	disowned int
 	// repeats counts the shares that came as repeats.
 	repeats int
 	shares  int
@@ -64,13 +68,13 @@ func (s *promStorage) open(tenant string) (*promtsdb.DB, error) {
 	return db, err
 }
 
-func (s *promStorage) Append(ctx context.Context, tenant string, _ uint64, share Share, repeat bool, out []peerpb.Outcome) (uint64, error) {
+func (s *promStorage) Append(ctx context.Context, tenant string, _ uint64, share Share, repeat, held bool, out []peerpb.Outcome) (uint64, int, error) {
 	s.mu.Lock()
 	gate := s.gate
 	s.mu.Unlock()
 	if gate != nil {
 		if err := gate(tenant); err != nil {
-			return 0, err
+			return 0, 0, err
 		}
 	}
 	s.mu.Lock()
@@ -81,13 +85,15 @@ func (s *promStorage) Append(ctx context.Context, tenant string, _ uint64, share
 	}
 	db, err := s.open(tenant)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	app := db.AppenderV2(ctx)
+	born := 0
 	for i := 0; share.Next(); {
 		b := share.Labels()
 		ls := *(*labels.Labels)(unsafe.Pointer(&b)) // a string is the head of a slice
 		ref, _ := app.(storage.GetRef).GetRef(ls, share.Hash())
+		isNew := ref == 0
 		for {
 			t, v, ok := share.Sample()
 			if !ok {
@@ -96,6 +102,9 @@ func (s *promStorage) Append(ctx context.Context, tenant string, _ uint64, share
 			out[i] = peerpb.Outcome_STORED
 			if s.judge != nil {
 				out[i] = s.judge(ls)
+			}
+			if out[i] == peerpb.Outcome_SERIES_LIMIT && held && !s.strict {
+				out[i] = peerpb.Outcome_STORED
 			}
 			if out[i] == peerpb.Outcome_STORED {
 				ref, err = appendTo(app, ref, b, t, v)
@@ -113,8 +122,21 @@ func (s *promStorage) Append(ctx context.Context, tenant string, _ uint64, share
 			out[i] = outcomeOf(err)
 			i++
 		}
+		if isNew && ref != 0 {
+			born++
+		}
 	}
-	return 1, app.Commit()
+	return 1, born, app.Commit()
+}
+
+// Disown notes how many series are not to be counted.
+func (s *promStorage) Disown(_ context.Context, _ string, _ uint64, share Share) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for share.Next() {
+		s.disowned++
+	}
+	return nil
 }
 
 func appendTo(app storage.AppenderV2, ref storage.SeriesRef, b []byte, t int64, v float64) (storage.SeriesRef, error) {

@@ -157,6 +157,7 @@ func TestEveryVerdictReachesTheSender(t *testing.T) {
 	b := newBed(t, ring.MaxReplicas, nil)
 	for i, n := range b.nodes {
 		n.storage.judge = func(ls labels.Labels) peerpb.Outcome { return answersOf[ls.Get("answers")[i]] }
+		n.storage.strict = true // whoever holds it
 	}
 	at, rev := now(), uint64(10)
 	for rf := 1; rf <= ring.MaxReplicas; rf++ {

@@ -89,6 +89,15 @@ type Limits struct {
 	LabelNames       int64
 	LabelNameLength  int64
 	LabelValueLength int64
+	// SamplesPerSecond are taken in the whole cluster, BurstSamples at once; where
+	// that is 0, those of ten seconds.
+	SamplesPerSecond int64
+	BurstSamples     int64
+	// NewSeriesPerSecond may come into being in the whole cluster, and those of ten
+	// seconds at once.
+	NewSeriesPerSecond int64
+	// ActiveSeries is for the answers: the replicas refuse what is beyond it.
+	ActiveSeries int64
 }
 
 // Peer is whose a store is.

@@ -24,6 +24,10 @@ type write struct {
 	batch    *wire.Batch
 	frames   *buffer // holds batch.Frames
 	repeat   bool
+	// activeSeries is the tenant's limit, for the answer; 0: none.
+	activeSeries int64
+	// appealed says that replicas are asked to take what one of them holds.
+	appealed bool
 	tally    *tally
 	inbox    *inbox
 	deadline time.Time
@@ -49,19 +53,29 @@ func (w *write) run(ctx context.Context, v *View, t Tenant) {
 	w.tally = newTally(w.batch)
 	w.inbox = newInbox()
 	w.troubles = map[string]int{}
+	w.activeSeries = t.Limits.ActiveSeries
 	w.deadline = time.Now().Add(w.ingester.cfg.QuorumTimeout)
-	w.send(ctx, v, t, nil, 0)
-	timeout := time.NewTimer(w.ingester.cfg.QuorumTimeout)
-	defer timeout.Stop()
-	again := &reroute{write: w}
-	defer again.stop()
-	var doubted doubts
-	defer doubted.stop()
 	defer func() {
 		for _, leave := range w.leave {
 			leave()
 		}
 	}()
+	w.send(ctx, v, t, nil, 0)
+	w.await(ctx, w.ingester.cfg.QuorumTimeout)
+	if w.appeal(ctx) {
+		w.await(ctx, appealWait)
+	}
+	w.disown(ctx, w.ingester.fence.view.Load())
+}
+
+// await counts answers until the verdict on every sample is known, or the time is up.
+func (w *write) await(ctx context.Context, patience time.Duration) {
+	timeout := time.NewTimer(patience)
+	defer timeout.Stop()
+	again := &reroute{write: w}
+	defer again.stop()
+	var doubted doubts
+	defer doubted.stop()
 	for w.tally.open > 0 {
 		changed := again.next()
 		if again.try(ctx); w.tally.open == 0 {
@@ -97,6 +111,9 @@ func (w *write) send(ctx context.Context, v *View, t Tenant, which []uint32, wav
 		return
 	}
 	p := route(r, ring.TenantHash(w.tenant), max(t.Incarnation, t.Routed), w.batch, which, w.frames)
+	for k := range p.shares {
+		p.shares[k].held = w.appealed
+	}
 	w.tally.send(&p, wave)
 	if len(p.short) > 0 {
 		w.troubles[fmt.Sprintf("ring %s has fewer replicas than its quorum", r.Name)]++
@@ -119,6 +136,7 @@ func (w *write) message(v *View, t Tenant, s *share) *peerpb.Share {
 	return &peerpb.Share{
 		Tenant: w.tenant, Incarnation: t.Incarnation, Ring: t.Ring,
 		Seen: v.Revision, Need: s.need, Repeat: w.repeat || s.wave > 0,
+		Held:      s.held,
 		TimeoutMs: uint32(max(time.Until(w.deadline).Milliseconds(), 1)),
 		Series:    uint32(s.count()), Samples: uint32(s.samples),
 	}
@@ -147,6 +165,7 @@ func (i *Ingester) dispatch(ctx context.Context, v *View, s *share, m *peerpb.Sh
 		}
 		return i.peers.send(s.store, who, m, s.frames, s.buf, until, func(a answer) {
 			i.metrics.forwarded(a)
+			i.brought(v, m, a.res)
 			done(reply{share: s, who: who.Node, res: a.res, err: a.err})
 		})
 	}
@@ -158,6 +177,7 @@ func (i *Ingester) dispatch(ctx context.Context, v *View, s *share, m *peerpb.Sh
 	own := &ownShare{backlog: &i.own, bytes: int64(len(s.frames)), giveUp: giveUp}
 	ok = i.begin(func() {
 		res := i.store(ctx, m, true)
+		i.brought(v, m, res)
 		s.buf.release()
 		if own.end() && res.Status != peerpb.Status_DONE {
 			i.metrics.missedSamples.WithLabelValues("dropped").Add(float64(s.samples))
@@ -172,6 +192,18 @@ func (i *Ingester) dispatch(ctx context.Context, v *View, s *share, m *peerpb.Sh
 	}
 	// As much as a peer: on its way, and waiting for that.
 	return func() { own.leave(2 * i.cfg.PeerBytes) }
+}
+
+// brought charges the tenant for series that one replica has found to be new: for
+// its part of them, as the others find them too.
+func (i *Ingester) brought(v *View, m *peerpb.Share, res *peerpb.ShareResult) {
+	if res.GetBorn() == 0 {
+		return
+	}
+	if r := v.Ring(m.Ring); r != nil && r.Table != nil {
+		copies := max(r.Table.At(0).Replicas.Len(), 1)
+		i.rates.brought(m.Tenant, m.Incarnation, float64(res.GetBorn())/float64(copies))
+	}
 }
 
 // count brings one answer into the tally.

@@ -141,12 +141,16 @@ func (i *Ingester) takeForwarded(ctx context.Context, p wire.ThanosPart, repeat 
 	if err != nil {
 		return nil, err
 	}
+	if err := i.admitRate(p.Tenant, t, int64(len(p.Body))); err != nil {
+		return nil, err
+	}
 	b, err := i.layOut(ctx, p, sight{v, t})
 	if err != nil {
 		return nil, err
 	}
 	defer b.release()
 	i.metrics.remember(p.Tenant)
+	i.rates.learn(p.Tenant, t, len(p.Body), b.wire.Samples)
 	return i.carryOut(ctx, p.Tenant, sight{v, t}, b, repeat)
 }
 

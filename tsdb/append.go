@@ -26,10 +26,10 @@ const staleBits = value.StaleNaN
 //     series: an appender judges by what is committed, so they must wait;
 //  3. what was refused is read back;
 //  4. what is not there goes in through the out-of-order window.
-func (e *engine) append(ctx context.Context, share Share, repeat bool, out []Outcome) error {
+func (e *engine) append(ctx context.Context, share Share, repeat, held bool, out []Outcome) error {
 	s := takeScratch()
 	defer s.release()
-	if err := e.appendFirst(ctx, s, share, repeat, out); err != nil {
+	if err := e.appendFirst(ctx, s, share, repeat, held, out); err != nil {
 		return err
 	}
 	refused := s.refused
@@ -55,8 +55,8 @@ func (e *engine) append(ctx context.Context, share Share, repeat bool, out []Out
 }
 
 // appendFirst is step 1. It fills out, and leaves the rest in s.
-func (e *engine) appendFirst(ctx context.Context, s *scratch, share Share, repeat bool, out []Outcome) error {
-	p := pass{app: e.db.AppenderV2(ctx), known: &e.refs, scratch: s, out: out}
+func (e *engine) appendFirst(ctx context.Context, s *scratch, share Share, repeat, held bool, out []Outcome) error {
+	p := pass{engine: e, app: e.db.AppenderV2(ctx), known: &e.refs, scratch: s, out: out, held: held}
 	p.refs, _ = p.app.(storage.GetRef)
 	e.refs.bound(e.db.Head().NumSeries())
 	p.opts.RejectOutOfOrder = repeat || e.windowShut()
@@ -69,6 +69,7 @@ func (e *engine) appendFirst(ctx context.Context, s *scratch, share Share, repea
 	for ; p.i < len(out); p.i++ {
 		out[p.i] = Failed
 	}
+	e.born = p.born
 	err := e.commit(p.app)
 	if err != nil {
 		for i, o := range out {
@@ -96,6 +97,7 @@ func (e *engine) recall(s *scratch, share Share) {
 
 // pass is one appender's way over a share.
 type pass struct {
+	engine  *engine
 	app     storage.AppenderV2
 	refs    storage.GetRef
 	known   *refTable
@@ -107,6 +109,11 @@ type pass struct {
 	raw  []byte // the series the share stands at
 	hash uint64
 	kept string // a copy of raw, made once where one is needed
+
+	held  bool  // by another replica
+	born  int   // new series so far
+	asked bool  // for the quota, which is the same for the whole share
+	quota Quota // that new series are held to
 }
 
 // series appends the samples of the series the share stands at; found is its
@@ -116,6 +123,9 @@ func (p *pass) series(share Share, id seriesID, found storage.SeriesRef) {
 	ref := found
 	if ref == 0 {
 		ref = p.lookUp()
+	}
+	if ref != 0 && p.engine.census.strangeTo(ref) && !p.adopt(share, ref) {
+		return
 	}
 	first := p.i
 	for p.i < len(p.out) {
@@ -186,6 +196,10 @@ func (p *pass) sample(ref storage.SeriesRef, t int64, v reading) storage.SeriesR
 		// whose samples this one must stand.
 		return p.sample(p.lookUp(), t, v)
 	}
+	if errors.Is(err, errSeriesLimit) {
+		p.out[p.i] = SeriesLimit // nothing is copied or allocated for it
+		return ref
+	}
 	if err != nil {
 		aside := p.straggler(ref, t, v)
 		p.out[p.i] = aside.judge(err)
@@ -208,16 +222,23 @@ func (p *pass) sample(ref storage.SeriesRef, t int64, v reading) storage.SeriesR
 
 // append appends by reference, which is ErrInvalidSample where the series was
 // collected a moment ago, or, where the series is new, by labels that the TSDB
-// may keep.
+// may keep. One series too many is errSeriesLimit.
 func (p *pass) append(ref storage.SeriesRef, t int64, v reading) (storage.SeriesRef, error) {
 	if ref != 0 {
 		return p.app.Append(ref, labels.EmptyLabels(), 0, t, v.v, v.h, v.fh, p.opts)
+	}
+	if p.full() {
+		return 0, errSeriesLimit
 	}
 	ls, ok := keepLabels(p.keep())
 	if !ok {
 		return 0, promtsdb.ErrInvalidSample
 	}
-	return p.app.Append(0, ls, 0, t, v.v, v.h, v.fh, p.opts)
+	ref, err := p.app.Append(0, ls, 0, t, v.v, v.h, v.fh, p.opts)
+	if ref != 0 {
+		p.born++
+	}
+	return ref, err
 }
 
 func (p *pass) keep() string {

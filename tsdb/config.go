@@ -35,6 +35,13 @@ type Config struct {
 	OpenConcurrency int
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
+	// Quota bounds a tenant's series. It is asked when a share brings a series that
+	// would be new, and must be quick; nil: nothing does.
+	Quota func(Key) Quota
+	// Place makes the function that gives the ring key of a tenant's series, whose
+	// lowest bits are its slot, by the xxhash64 of its canonical labels. Default:
+	// that hash itself.
+	Place func(tenant string) func(hash uint64) uint64
 	// BootID tells one start of the machine from the next. Default: the kernel's.
 	BootID string
 	Log    *slog.Logger

@@ -93,18 +93,25 @@ func (d *DB) Keys() []Key {
 // the tenant's TSDB. Writes of one tenant are serialised. An error means that at
 // least the samples marked Failed are not held; all others are as out says.
 func (d *DB) Append(ctx context.Context, key Key, share Share, repeat bool, out []Outcome) (opening uint64, err error) {
+	opening, _, err = d.Write(ctx, key, share, repeat, false, out)
+	return opening, err
+}
+
+// Write is Append, and tells how many series were not in the head before: born.
+// A share that another replica holds is taken beyond the tenant's quota.
+func (d *DB) Write(ctx context.Context, key Key, share Share, repeat, held bool, out []Outcome) (opening uint64, born int, err error) {
 	t, e, err := d.hold(ctx, key)
 	if err != nil {
-		return 0, d.refuse(out, err)
+		return 0, 0, d.refuse(out, err)
 	}
 	defer t.handBack(e)
 	// A share begun is finished: half of it stored and nobody told would be worse.
-	err = e.append(context.WithoutCancel(ctx), share, repeat, out)
+	err = e.append(context.WithoutCancel(ctx), share, repeat, held, out)
 	d.met.count(out)
 	if err != nil {
 		err = fmt.Errorf("append to %s: %w", key, err)
 	}
-	return e.opening, err
+	return e.opening, e.born, err
 }
 
 // hold gives a key's engine to the one who may append to it now; handBack must

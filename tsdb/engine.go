@@ -29,6 +29,7 @@ type engine struct {
 	opening uint64 // random; references and epochs of another opening mean nothing in this one
 
 	settings atomic.Pointer[Settings]
+	census   *census // of the head's series
 
 	// writing is held by whoever appends: one at a time, because an appender sees
 	// committed samples only, and two that race on a series lose one of the
@@ -42,6 +43,7 @@ type engine struct {
 	exemplars exemplarRing
 	catalog   *catalog // what the tenant's metric families are
 	torn      bool     // a write to a log failed: nothing more is appended to it; under writing
+	born      int      // series that the last share brought; under writing
 
 	readers turnstile // shut while series are let go
 
@@ -130,6 +132,8 @@ func (e *engine) openDB(windowed bool) error {
 	o := engineOptions(e.cfg)
 	o.BlocksToDelete = e.blocksToDelete
 	o.MaxExemplars = e.exemplars.size
+	e.census = newCensus(e.cfg, e.key.Tenant) // a second opening counts anew
+	o.SeriesLifecycleCallback = e.census
 	if windowed {
 		e.window = e.settings.Load().window()
 		o.OutOfOrderTimeWindow = e.window

@@ -80,6 +80,7 @@ type node struct {
 	tenancy *tenancy.Tenancy
 	store   *store.Server
 	ready   *readiness
+	quotas  *quotas
 	views   *views
 	tracing *tracing
 
@@ -113,8 +114,11 @@ func (n *node) newStorage() (err error) {
 	if n.ledger, err = ship.OpenLedger(n.folder.join("ledger")); err != nil {
 		return err
 	}
+	n.quotas = newQuotas(n.folder.store, func() *cluster.State { return n.cluster.State() }, n.clusterTime)
+	n.reg.MustRegister(limitUses{n})
 	n.tsdb = tsdb.New(tsdb.Config{
 		Dir: n.folder.join("tenants"), BlockDuration: n.cfg.BlockDuration, Ledger: n.ledger, Ship: len(n.cfg.Bucket) > 0,
+		Quota: n.quotas.of, Place: placeOf,
 		Log: n.log.With("room", "tsdb"), Reg: n.reg,
 	})
 	n.adopted = tsdb.NewAdopted(tsdb.Config{Dir: n.folder.join("adopted"), Log: n.log.With("room", "tsdb"), Reg: n.reg})
@@ -212,6 +216,9 @@ func (n *node) changed(c cluster.Change) {
 	n.tsdb.SetTenants(tenantChanges(c))
 	n.ingest.SetView(n.views.of(c.New))
 }
+
+// clusterTime is the members' common time.
+func (n *node) clusterTime() time.Time { return time.Now().Add(-n.cluster.ClockOffset()) }
 
 // advertised is how the others reach a door of this node.
 func (n *node) advertised(door string) func() string {

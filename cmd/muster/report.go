@@ -19,6 +19,10 @@ func (r localReport) Report(out *clusterpb.Report) {
 	if n.shipper != nil {
 		out.HasBucket, out.UnshippedBlocks = true, int64(n.shipper.Pending())
 	}
+	for _, d := range n.ingest.Demands() {
+		out.DemandTenants = append(out.DemandTenants, d.Tenant)
+		out.DemandSamples = append(out.DemandSamples, d.Samples)
+	}
 	out.Emptied, out.RemovalProgress = n.leaver.Progress()
 	lines := n.ready.failed()
 	out.Ready = len(lines) == 0
@@ -26,6 +30,9 @@ func (r localReport) Report(out *clusterpb.Report) {
 		out.NotReadyReason = lines[0]
 	}
 }
+
+// SetParts hands this node's parts of the tenants' demand to the write path.
+func (r localReport) SetParts(of map[uint64]float64, rest float64) { r.node.ingest.SetParts(of, rest) }
 
 // diskFree is what a process without privileges may still write, in bytes.
 func diskFree(path string) (int64, error) {

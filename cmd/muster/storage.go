@@ -15,16 +15,20 @@ type storage struct{ db *tsdb.DB }
 // outcomes are buffers for tsdb's answers, one per append under way.
 var outcomes = sync.Pool{New: func() any { return new([]tsdb.Outcome) }}
 
-func (s storage) Append(ctx context.Context, tenant string, incarnation uint64, share ingest.Share, repeat bool, out []peerpb.Outcome) (uint64, error) {
+func (s storage) Append(ctx context.Context, tenant string, incarnation uint64, share ingest.Share, repeat, held bool, out []peerpb.Outcome) (opening uint64, born int, err error) {
 	buf := outcomes.Get().(*[]tsdb.Outcome)
 	defer outcomes.Put(buf)
 	if cap(*buf) < len(out) {
 		*buf = make([]tsdb.Outcome, len(out))
 	}
 	got := (*buf)[:len(out)]
-	opening, err := s.db.Append(ctx, tsdb.Key{Tenant: tenant, Incarnation: incarnation}, share, repeat, got)
+	opening, born, err = s.db.Write(ctx, tsdb.Key{Tenant: tenant, Incarnation: incarnation}, share, repeat, held, got)
 	for i, o := range got {
 		out[i] = peerpb.Outcome(o) // the numbers are the same; a test holds them together
 	}
-	return opening, err
+	return opening, born, err
+}
+
+func (s storage) Disown(ctx context.Context, tenant string, incarnation uint64, share ingest.Share) error {
+	return s.db.Disown(ctx, tsdb.Key{Tenant: tenant, Incarnation: incarnation}, share)
 }

@@ -80,6 +80,11 @@ func tenantOf(st *cluster.State, rules *rulebook, id string) (ingest.Tenant, boo
 			LabelNames:        c.Limits.LabelNamesPerSeries,
 			LabelNameLength:   c.Limits.LabelNameLength,
 			LabelValueLength:  c.Limits.LabelValueLength,
+
+			SamplesPerSecond:   c.Limits.SamplesPerSecond,
+			BurstSamples:       c.Limits.BurstSamples,
+			NewSeriesPerSecond: c.Limits.NewSeriesPerSecond,
+			ActiveSeries:       c.Limits.ActiveSeries,
 		},
 	}
 	tenant.Relabel, tenant.Unready = rules.of(c.Relabel)

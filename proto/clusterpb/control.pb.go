@@ -478,6 +478,10 @@ type Report struct {
 	CertificateCa []byte   `protobuf:"bytes,42,opt,name=certificate_ca,json=certificateCa,proto3" json:"certificate_ca,omitempty"`
 	TrustedCas    [][]byte `protobuf:"bytes,43,rep,name=trusted_cas,json=trustedCas,proto3" json:"trusted_cas,omitempty"`
 	CaKey         []byte   `protobuf:"bytes,44,opt,name=ca_key,json=caKey,proto3" json:"ca_key,omitempty"`
+	// Tenants with a limit of a second, by their incarnation, and how many samples
+	// a second come to the node of each.
+	DemandTenants []uint64 `protobuf:"varint,90,rep,packed,name=demand_tenants,json=demandTenants,proto3" json:"demand_tenants,omitempty"`
+	DemandSamples []uint64 `protobuf:"varint,91,rep,packed,name=demand_samples,json=demandSamples,proto3" json:"demand_samples,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -732,6 +736,20 @@ func (x *Report) GetTrustedCas() [][]byte {
 func (x *Report) GetCaKey() []byte {
 	if x != nil {
 		return x.CaKey
+	}
+	return nil
+}
+
+func (x *Report) GetDemandTenants() []uint64 {
+	if x != nil {
+		return x.DemandTenants
+	}
+	return nil
+}
+
+func (x *Report) GetDemandSamples() []uint64 {
+	if x != nil {
+		return x.DemandSamples
 	}
 	return nil
 }
@@ -1019,7 +1037,10 @@ type HeartbeatResponse struct {
 	// Median of the members' clock offsets to the leader, milliseconds.
 	MedianOffsetMs int64 `protobuf:"varint,4,opt,name=median_offset_ms,json=medianOffsetMs,proto3" json:"median_offset_ms,omitempty"`
 	// The caller takes no part any more.
-	Dismissal     *Dismissal `protobuf:"bytes,30,opt,name=dismissal,proto3" json:"dismissal,omitempty"`
+	Dismissal *Dismissal `protobuf:"bytes,30,opt,name=dismissal,proto3" json:"dismissal,omitempty"`
+	// How many samples a second come to all nodes together, for each of
+	// Report.demand_tenants in their order; only the leader tells it.
+	DemandSamples []uint64 `protobuf:"varint,91,rep,packed,name=demand_samples,json=demandSamples,proto3" json:"demand_samples,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1085,6 +1106,13 @@ func (x *HeartbeatResponse) GetMedianOffsetMs() int64 {
 func (x *HeartbeatResponse) GetDismissal() *Dismissal {
 	if x != nil {
 		return x.Dismissal
+	}
+	return nil
+}
+
+func (x *HeartbeatResponse) GetDemandSamples() []uint64 {
+	if x != nil {
+		return x.DemandSamples
 	}
 	return nil
 }
@@ -2338,7 +2366,7 @@ const file_clusterpb_control_proto_rawDesc = "" +
 	"\"\x10\n" +
 	"\x0eBarrierRequest\"-\n" +
 	"\x0fBarrierResponse\x12\x1a\n" +
-	"\brevision\x18\x01 \x01(\x04R\brevision\"\xef\b\n" +
+	"\brevision\x18\x01 \x01(\x04R\brevision\"\xbd\t\n" +
 	"\x06Report\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x18\n" +
@@ -2377,7 +2405,9 @@ const file_clusterpb_control_proto_rawDesc = "" +
 	"\x0ecertificate_ca\x18* \x01(\fR\rcertificateCa\x12\x1f\n" +
 	"\vtrusted_cas\x18+ \x03(\fR\n" +
 	"trustedCas\x12\x15\n" +
-	"\x06ca_key\x18, \x01(\fR\x05caKey\"\x8d\x02\n" +
+	"\x06ca_key\x18, \x01(\fR\x05caKey\x12%\n" +
+	"\x0edemand_tenants\x18Z \x03(\x04R\rdemandTenants\x12%\n" +
+	"\x0edemand_samples\x18[ \x03(\x04R\rdemandSamples\"\x8d\x02\n" +
 	"\x06Guards\x12&\n" +
 	"\x0fraft_free_bytes\x18\x01 \x01(\x03R\rraftFreeBytes\x12*\n" +
 	"\x11raft_wanted_bytes\x18\x02 \x01(\x03R\x0fraftWantedBytes\x12(\n" +
@@ -2399,13 +2429,14 @@ const file_clusterpb_control_proto_rawDesc = "" +
 	"\x04role\x18\x06 \x01(\tR\x04role\x12\x16\n" +
 	"\x06leader\x18\a \x01(\tR\x06leader\"E\n" +
 	"\x10HeartbeatRequest\x121\n" +
-	"\x06report\x18\x01 \x01(\v2\x19.muster.cluster.v1.ReportR\x06report\"\xe5\x01\n" +
+	"\x06report\x18\x01 \x01(\v2\x19.muster.cluster.v1.ReportR\x06report\"\x8c\x02\n" +
 	"\x11HeartbeatResponse\x12\x19\n" +
 	"\bclock_ms\x18\x01 \x01(\x03R\aclockMs\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x04R\brevision\x123\n" +
 	"\amembers\x18\x03 \x03(\v2\x19.muster.cluster.v1.HealthR\amembers\x12(\n" +
 	"\x10median_offset_ms\x18\x04 \x01(\x03R\x0emedianOffsetMs\x12:\n" +
-	"\tdismissal\x18\x1e \x01(\v2\x1c.muster.cluster.v1.DismissalR\tdismissal\"\xd7\x01\n" +
+	"\tdismissal\x18\x1e \x01(\v2\x1c.muster.cluster.v1.DismissalR\tdismissal\x12%\n" +
+	"\x0edemand_samples\x18[ \x03(\x04R\rdemandSamples\"\xd7\x01\n" +
 	"\x06Health\x121\n" +
 	"\x06report\x18\x01 \x01(\v2\x19.muster.cluster.v1.ReportR\x06report\x12&\n" +
 	"\x0flast_contact_ms\x18\x02 \x01(\x03R\rlastContactMs\x12\x12\n" +

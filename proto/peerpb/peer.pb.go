@@ -228,6 +228,13 @@ type Share struct {
 	TimeoutMs uint32 `protobuf:"varint,9,opt,name=timeout_ms,json=timeoutMs,proto3" json:"timeout_ms,omitempty"`
 	Series    uint32 `protobuf:"varint,10,opt,name=series,proto3" json:"series,omitempty"`
 	Samples   uint32 `protobuf:"varint,11,opt,name=samples,proto3" json:"samples,omitempty"`
+	// Another replica holds the series: one that would be new here is taken beyond
+	// the tenant's active_series.
+	Held bool `protobuf:"varint,91,opt,name=held,proto3" json:"held,omitempty"`
+	// Frames of series that were refused as too many: whoever has stored one does not
+	// count it any more, and takes it only where it has room. A share of these has
+	// no other frames.
+	Disowned []byte `protobuf:"bytes,92,opt,name=disowned,proto3" json:"disowned,omitempty"`
 	// Canonical series frames, one after the other (ingest/wire/frame.go draws them).
 	Frames []byte `protobuf:"bytes,15,opt,name=frames,proto3" json:"frames,omitempty"`
 	// The trace that the share is part of, as W3C's trace context writes it; "": none.
@@ -343,6 +350,20 @@ func (x *Share) GetSamples() uint32 {
 	return 0
 }
 
+func (x *Share) GetHeld() bool {
+	if x != nil {
+		return x.Held
+	}
+	return false
+}
+
+func (x *Share) GetDisowned() []byte {
+	if x != nil {
+		return x.Disowned
+	}
+	return nil
+}
+
 func (x *Share) GetFrames() []byte {
 	if x != nil {
 		return x.Frames
@@ -372,7 +393,9 @@ type ShareResult struct {
 	// For a person; set when status is not DONE.
 	Detail string `protobuf:"bytes,6,opt,name=detail,proto3" json:"detail,omitempty"`
 	// Random, new with each opening of the tenant's TSDB.
-	Opening       uint64 `protobuf:"varint,7,opt,name=opening,proto3" json:"opening,omitempty"`
+	Opening uint64 `protobuf:"varint,7,opt,name=opening,proto3" json:"opening,omitempty"`
+	// Series of the share that the store had not had before.
+	Born          uint32 `protobuf:"varint,90,opt,name=born,proto3" json:"born,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -452,6 +475,13 @@ func (x *ShareResult) GetDetail() string {
 func (x *ShareResult) GetOpening() uint64 {
 	if x != nil {
 		return x.Opening
+	}
+	return 0
+}
+
+func (x *ShareResult) GetBorn() uint32 {
+	if x != nil {
+		return x.Born
 	}
 	return 0
 }
@@ -1643,7 +1673,7 @@ var File_peerpb_peer_proto protoreflect.FileDescriptor
 
 const file_peerpb_peer_proto_rawDesc = "" +
 	"\n" +
-	"\x11peerpb/peer.proto\x12\x0emuster.peer.v1\"\xc6\x02\n" +
+	"\x11peerpb/peer.proto\x12\x0emuster.peer.v1\"\xf6\x02\n" +
 	"\x05Share\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x16\n" +
 	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12 \n" +
@@ -1657,9 +1687,11 @@ const file_peerpb_peer_proto_rawDesc = "" +
 	"timeout_ms\x18\t \x01(\rR\ttimeoutMs\x12\x16\n" +
 	"\x06series\x18\n" +
 	" \x01(\rR\x06series\x12\x18\n" +
-	"\asamples\x18\v \x01(\rR\asamples\x12\x16\n" +
+	"\asamples\x18\v \x01(\rR\asamples\x12\x12\n" +
+	"\x04held\x18[ \x01(\bR\x04held\x12\x1a\n" +
+	"\bdisowned\x18\\ \x01(\fR\bdisowned\x12\x16\n" +
 	"\x06frames\x18\x0f \x01(\fR\x06frames\x12 \n" +
-	"\vtraceparent\x18d \x01(\tR\vtraceparent\"\xfd\x01\n" +
+	"\vtraceparent\x18d \x01(\tR\vtraceparent\"\x91\x02\n" +
 	"\vShareResult\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12.\n" +
 	"\x06status\x18\x02 \x01(\x0e2\x16.muster.peer.v1.StatusR\x06status\x12\x1a\n" +
@@ -1667,7 +1699,8 @@ const file_peerpb_peer_proto_rawDesc = "" +
 	"\x0estale_revision\x18\x04 \x01(\x04R\rstaleRevision\x129\n" +
 	"\boutcomes\x18\x05 \x03(\v2\x1d.muster.peer.v1.SampleOutcomeR\boutcomes\x12\x16\n" +
 	"\x06detail\x18\x06 \x01(\tR\x06detail\x12\x18\n" +
-	"\aopening\x18\a \x01(\x04R\aopening\"X\n" +
+	"\aopening\x18\a \x01(\x04R\aopening\x12\x12\n" +
+	"\x04born\x18Z \x01(\rR\x04born\"X\n" +
 	"\rSampleOutcome\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\rR\x05index\x121\n" +
 	"\aoutcome\x18\x02 \x01(\x0e2\x17.muster.peer.v1.OutcomeR\aoutcome\"\x8f\x01\n" +

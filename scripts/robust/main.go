@@ -33,6 +33,7 @@ type options struct {
 	only        string
 	keep        string
 
+	limit   int
 	series  int
 	share   float64
 	rate    float64
@@ -53,6 +54,7 @@ var parts = []struct {
 	{"leader", leaderKills, false},
 	{"writes", writes, false},
 	{"fencing", fencings, false},
+	{"limits", limits, false},
 	{"consistency", consistency, false},
 	{"growth", growth, true},
 	{"storm", storm, true},
@@ -70,6 +72,7 @@ func main() {
 	flag.IntVar(&o.changes, "changes", 300, "how many changes of a tenant are timed")
 	flag.StringVar(&o.consistency, "reads", "", "local: judge reads of ?consistency=local, which must be found out")
 	flag.StringVar(&o.only, "only", "", "parts to run, separated by commas: "+partNames())
+	flag.IntVar(&o.limit, "limit", 5000, "limits: series that each tenant may have")
 	flag.IntVar(&o.series, "series", 100_000, "growth: series that are written")
 	flag.Float64Var(&o.share, "share", 0.7, "growth: the part of what the machine takes that is written")
 	flag.Float64Var(&o.rate, "rate", 0, "growth: samples a second instead; 0: what the machine takes is found out")

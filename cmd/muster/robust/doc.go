@@ -9,6 +9,7 @@
 //	remains.go   what the killed processes left: one log, one state, one leader a term
 //	leader.go    how long changes wait when the leader is killed
 //	writes.go    samples, acknowledged while nodes are killed, counted back
+//	limits.go    tenants send more series than they may, and what is accepted is counted
 //	growth.go    a node joins and one leaves while samples are written by the clock
 //
 // It is what `make robust` runs, and a shorter run of it is a test.
