@@ -207,7 +207,7 @@ func TestExponentialHistogramsAreReadBackAsNative(t *testing.T) {
 			for _, p := range rm.ScopeMetrics[0].Metrics[0].Data.(metricdata.ExponentialHistogram[float64]).DataPoints {
 				kind, _ := p.Attributes.Value("kind")
 				round = append(round, native{
-					labels: labels.FromStrings("__name__", "size_bytes", "job", "shop", "kind", kind.Emit()),
+					labels: labels.FromStrings("__name__", "size_bytes", "job", "shop", "kind", kind.String()),
 					t:      p.Time.UnixMilli(), h: nativeOf(p),
 				})
 				scales[p.Scale > 8]++
@@ -277,7 +277,7 @@ func TestAnOTLPSenderIsToldWhatIsRejected(t *testing.T) {
 	b.cli(0, "tenant", "set", "shop", "--state", "suspended")
 	b.eventually("a suspended tenant is refused", func() error {
 		if err := e.Export(t.Context(), rm); !strings.Contains(fmt.Sprint(err), "403") {
-			return fmt.Errorf("answered %v", err)
+			return fmt.Errorf("answered %q", fmt.Sprint(err))
 		}
 		return nil
 	})

@@ -92,7 +92,7 @@ func (l *Layout) Describe(family, kind, help, unit string) error {
 	}
 	m := Metadata{Family: bytesOf(family), Help: bytesOf(help), Unit: bytesOf(unit)}
 	if n := slices.Index(metricTypes[:], kind); n > 0 {
-		m.Type = uint8(n) //nolint:gosec // there are a few
+		m.Type = uint8(n)
 	}
 	return l.w.describe(m)
 }
