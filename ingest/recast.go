@@ -48,13 +48,23 @@ type part struct {
 	sight
 	err error // nothing of it can be written
 
-	samples int // exemplars among them
-	bytes   int
-	first   uint32 // its first series in the source
+	samples   int // exemplars among them
+	exemplars int
+	bytes     int
+	first     uint32 // its first series in the source
 
 	batch   *batch
 	dropped int // samples
 	write   *write
+}
+
+// refusable is how many samples an answer that refuses all of them tells of. Exemplars
+// are told of where there is nothing else.
+func (p *part) refusable() int {
+	if n := p.samples - p.exemplars; n > 0 {
+		return n
+	}
+	return p.samples
 }
 
 // recast carries out a request whose series have been laid out as they came. by is
@@ -117,6 +127,9 @@ func (r *recast) split(by sight) error {
 			p.first = uint32(n)
 		}
 		p.samples += int(s.Samples)
+		if w.Kind(s) == wire.Exemplars {
+			p.exemplars += int(s.Samples)
+		}
 		p.bytes += int(s.End - s.Start)
 		r.of[n] = k
 	}
@@ -229,9 +242,9 @@ func (r *recast) report() *report {
 			m.dropped(p.id, p.dropped)
 			all.add(where, r.ingester.judged(p.write))
 		case p.samples > 0:
-			all.fail(where, p.err, p.samples, w.Text(w.Series[p.first]))
+			all.fail(where, p.err, p.refusable(), w.Text(w.Series[p.first]))
 			status := statusOf(p.err)
-			complaints.answered(r.home, account{known: true, samples: p.samples}, status, p.err.Error())
+			complaints.answered(r.home, account{known: true, samples: p.refusable()}, status, p.err.Error())
 		}
 	}
 	return all

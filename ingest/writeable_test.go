@@ -82,7 +82,10 @@ func TestAThanosRouterWrites(t *testing.T) {
 	r := n.router(nil)
 	at := now()
 	for _, m := range []*storepb.WriteRequest{
-		{}, alone("a", 0, forwarded("x", at)), alone("a", 1, forwarded("y", at)), alone("a", 2, forwarded("y", at)),
+		{},
+		alone("a", 0, forwarded("x", at)),
+		alone("a", 1, forwarded("y", at)),
+		alone("a", 2, forwarded("y", at)),
 		several(tuple("a", forwarded("z", at)), tuple("b", forwarded("z", at)), tuple("none")),
 	} {
 		if _, err := r.RemoteWrite(t.Context(), m); err != nil {

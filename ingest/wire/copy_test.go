@@ -57,6 +57,12 @@ func TestACopyIsWhatHadCome(t *testing.T) {
 			for range r.IntN(5) {
 				ts.Labels = append(ts.Labels, prompb.Label{Name: strings.Repeat("x", 1+r.IntN(11)), Value: strings.Repeat("ü", r.IntN(180))})
 			}
+			for range r.IntN(3) {
+				at := r.Int64N(1000)
+				h := prompb.Histogram{Count: &prompb.Histogram_CountInt{CountInt: 2}, Sum: float64(at), Schema: int32(r.IntN(6)), ZeroCount: &prompb.Histogram_ZeroCountInt{ZeroCountInt: 2}, ZeroThreshold: 0.1, Timestamp: at}
+				ts.Histograms = append(ts.Histograms, h)
+				ts.Exemplars = append(ts.Exemplars, prompb.Exemplar{Labels: []prompb.Label{{Name: "id", Value: "7"}}, Value: 1, Timestamp: at})
+			}
 			for range r.IntN(5) {
 				ts.Samples = append(ts.Samples, prompb.Sample{Timestamp: r.Int64N(1000), Value: r.Float64()})
 			}
@@ -68,7 +74,7 @@ func TestACopyIsWhatHadCome(t *testing.T) {
 			t.Fatal(err)
 		}
 		got := copyAll(t, &loose, lim, func(ls labels.Labels) labels.Labels { return ls })
-		if !bytes.Equal(got.Frames, want.Frames) || got.Samples != want.Samples || len(got.Series) != len(want.Series) {
+		if !bytes.Equal(got.Frames, want.Frames) || got.Samples != want.Samples || got.Histograms != want.Histograms || got.Exemplars != want.Exemplars || len(got.Series) != len(want.Series) {
 			t.Fatalf("a copy of %v has %d samples in %d bytes, want %d in %d", req, got.Samples, len(got.Frames), want.Samples, len(want.Frames))
 		}
 		if got.Refused.Total()+loose.Refused.Total() != want.Refused.Total() {
