@@ -18,9 +18,8 @@ import (
 func TestThanosNamesMeanWhatTheySay(t *testing.T) {
 	b := newBed(t, 3, func(c *Config) { c.QuorumTimeout = 2 * time.Second })
 	n, reg := b.nodes[0], prometheus.NewPedanticRegistry()
-	ing := New(n.ing.cfg, n.storage, n, nil, nil, reg)
-	defer ing.Close()
-	n.ing, ing = ing, n.ing
+	defer n.ing.Close() // the server's; the bed closes this one
+	n.ing = New(n.ing.cfg, n.storage, n, nil, nil, reg)
 	b.show(10, tableOf(t, 64, 3, 3, 2, 5))
 	held, entered := make(chan struct{}), make(chan struct{}, 3)
 	for _, o := range b.nodes {
