@@ -220,6 +220,31 @@ func TestExemplarsAreCountedAsAQuorumHoldsThem(t *testing.T) {
 	}
 }
 
+// TestExemplarsAloneAreNotCalledWritten: 204 would say that they are.
+func TestExemplarsAloneAreNotCalledWritten(t *testing.T) {
+	b := newBed(t, 3, nil)
+	b.show(1, tableOf(t, 4, 3, 3, 2, 1))
+	for _, nd := range b.nodes {
+		nd.storage.set(func(s *promStorage) {
+			s.annexed.judge = func(int64) peerpb.Outcome { return peerpb.Outcome_BAD_LABELS }
+		})
+	}
+	req := exemplified(4, now())
+	for i := range req.Timeseries {
+		req.Timeseries[i].Metadata, req.Timeseries[i].Samples = writev2.Metadata{}, nil
+	}
+	code, text, written := b.nodes[0].sendV2(req)
+	if code != http.StatusBadRequest || written != "0 0" || !strings.Contains(text, "4 exemplars refused for good, 0 stored") {
+		t.Fatalf("%d %q, written %s", code, text, written)
+	}
+	for _, nd := range b.nodes {
+		nd.storage.set(func(s *promStorage) { s.annexed.judge = nil })
+	}
+	if code, text, written := b.nodes[0].sendV2(req); code != http.StatusNoContent || written != "0 4" {
+		t.Fatalf("%d %q, written %s", code, text, written)
+	}
+}
+
 func TestMetadataAloneIsStoredOrSentAgain(t *testing.T) {
 	b := newBed(t, 3, nil)
 	b.show(1, tableOf(t, 4, 3, 3, 2, 1))

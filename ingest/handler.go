@@ -92,6 +92,9 @@ func (i *Ingester) receive(w http.ResponseWriter, r *http.Request, tenant string
 		w.Header().Set("Retry-After", out.after)
 	}
 	status, text := out.answer()
+	if m.form == remoteWrite2 {
+		status, text = out.answerV2()
+	}
 	if m.export != nil {
 		status, text = m.export.answer(out, status, text)
 	}

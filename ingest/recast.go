@@ -285,6 +285,7 @@ func (r *report) add(where string, of *report) {
 	r.total, r.stored, r.forGood, r.deferred = r.total+of.total, r.stored+of.stored, r.forGood+of.forGood, r.deferred+of.deferred
 	r.histograms += of.histograms
 	r.exemplars, r.deferredExemplars = r.exemplars+of.exemplars, r.deferredExemplars+of.deferredExemplars
+	r.refusedExemplars += of.refusedExemplars
 	r.conflicting += of.conflicting
 	for _, l := range of.why {
 		l.text = where + l.text

@@ -84,8 +84,9 @@ type report struct {
 	total, stored, forGood, deferred int
 	// histograms are those of the stored that are native histograms.
 	histograms int
-	// Of the exemplars only what may pass is told: the others change no answer.
-	exemplars, deferredExemplars int
+	// Of the exemplars only what may pass is told: those that can never be stored
+	// change no answer but that of answerV2.
+	exemplars, deferredExemplars, refusedExemplars int
 	// why says what the deferred lack, lines what is wrong with those refused for good.
 	why, lines []reason
 	// conflicting are those refused for good because something else is held, or may
@@ -106,6 +107,10 @@ func reportOf(w *write) *report {
 	b, sum := w.batch, w.tally.sum()
 	r := &report{total: b.Samples, stored: sum.stored, histograms: sum.histograms, deferred: sum.deferred, refused: w.tally.refused}
 	r.exemplars, r.deferredExemplars = sum.exemplars, sum.deferredExemplars
+	r.refusedExemplars = b.LeftOut.Total()
+	for _, n := range sum.refusedExemplars {
+		r.refusedExemplars += n
+	}
 	r.refuse(&b.Refused)
 	for class, n := range sum.refused {
 		if n > 0 {
@@ -164,6 +169,16 @@ func (r *report) answer() (status int, text string) {
 	default:
 		return http.StatusNoContent, ""
 	}
+}
+
+// answerV2 is the answer to a sender of remote write 2.0, which may not be 204 where
+// nothing came but exemplars that can never be stored. Senders of 1.0 cut their
+// requests so, too, and are not told how many are written: they get no error for it.
+func (r *report) answerV2() (status int, text string) {
+	if status, text = r.answer(); status == http.StatusNoContent && r.total == 0 && r.refusedExemplars > 0 {
+		return http.StatusBadRequest, page(fmt.Sprintf("%d exemplars refused for good, %d stored: of series that are not held, out of order, or not valid", r.refusedExemplars, r.exemplars), nil)
+	}
+	return status, text
 }
 
 // conflictClass is the class of a value that contradicts another.
