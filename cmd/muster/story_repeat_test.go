@@ -39,7 +39,7 @@ func repeatsLeaveNothingBehind(t *testing.T, b *bed) {
 	}
 	b.write(0, "open", sample{late, at - 30_000, 1})
 	b.eventually("every replica has the late sample", func() error {
-		return b.copies("open", map[string]int{late.String(): 2})
+		return b.threefold("open", map[string]int{late.String(): 2})
 	})
 	b.stop(1)
 	b.stop(2)
@@ -60,16 +60,16 @@ func repeatsLeaveNothingBehind(t *testing.T, b *bed) {
 		for _, s := range batch("m", series, at) {
 			want[s.labels.String()] = 2 * samples
 		}
-		b.eventually("every replica has all of "+tenant, func() error { return b.copies(tenant, want) })
+		b.eventually("every replica has all of "+tenant, func() error { return b.threefold(tenant, want) })
 		for i := range b.nodes {
 			b.inOrder(i, tenant, late.String(), ooo)
 		}
 	}
 }
 
-// copies is nil when three nodes have each series, with as many samples as it is
+// threefold is nil when three nodes have each series, with as many samples as it is
 // to have.
-func (b *bed) copies(tenant string, want map[string]int) error {
+func (b *bed) threefold(tenant string, want map[string]int) error {
 	b.t.Helper()
 	total := map[string]int{}
 	for i := range b.nodes {
