@@ -232,36 +232,25 @@ func FuzzExemplarsV1(f *testing.F) {
 
 // oracleExemplar is what a valid exemplar of Prometheus' decoding is read as.
 func oracleExemplar(ts prompb.TimeSeries, e prompb.Exemplar) (string, bool) {
-	of := func(all []prompb.Label) (string, int, bool) {
-		plain := prompb.TimeSeries{Labels: append([]prompb.Label{{Name: "__name__", Value: "x"}}, all...), Samples: one(0, 0)}
-		size := 0
-		for _, l := range all {
-			if l.Value != "" {
-				size += utf8.RuneCountInString(l.Name) + utf8.RuneCountInString(l.Value)
-			}
-		}
-		text, refused := oracle(plain)
-		if refused > 0 || len(text) == 0 {
-			return "", 0, false
-		}
-		return text[0].labels, size, true
-	}
 	owner, refused := oracle(prompb.TimeSeries{Labels: ts.Labels, Samples: one(0, 0)})
 	if refused > 0 || len(owner) == 0 || len(e.Labels) > MaxExemplarLabels {
 		return "", false
 	}
-	// An exemplar's labels need no name; where they have one, it is in the way here.
+	var sb labels.ScratchBuilder
+	seen, size := map[string]bool{}, 0
 	for _, l := range e.Labels {
-		if l.Name == "__name__" {
+		if l.Value == "" {
+			continue
+		}
+		if l.Name == "" || seen[l.Name] || !utf8.ValidString(l.Name) || !utf8.ValidString(l.Value) {
 			return "", false
 		}
+		seen[l.Name] = true
+		size += utf8.RuneCountInString(l.Name) + utf8.RuneCountInString(l.Value)
+		sb.Add(l.Name, l.Value)
 	}
-	text, size, ok := of(e.Labels)
-	if !ok || size > MaxExemplarLabels {
-		return "", false
-	}
-	text = "{" + strings.TrimPrefix(strings.TrimPrefix(text, `{__name__="x"`), ", ")
-	return fmt.Sprintf("%s %s@%d=%x", owner[0].labels, text, e.Timestamp, math.Float64bits(e.Value)), true
+	sb.Sort()
+	return fmt.Sprintf("%s %s@%d=%x", owner[0].labels, sb.Labels(), e.Timestamp, math.Float64bits(e.Value)), size <= MaxExemplarLabels
 }
 
 // Under other labels they are judged as if they had come so.
