@@ -108,10 +108,7 @@ func TestAPartTellsOfTheWhole(t *testing.T) {
 	db := quotaDB(t, &q)
 	at, stored, refused, foreign := start.UnixMilli(), 0, 0, 0
 	place := engineOf(t, db).census.place
-	var all []series
-	for _, s := range hosts(2*most, at, 1) {
-		all = append(all, s)
-	}
+	all := hosts(2*most, at, 1)
 	out := write(t, db, false, all...)
 	for i, hash := range shareOf(all...).hashes {
 		slot := int(place(hash) & 511)
