@@ -138,7 +138,7 @@ func (m *movingIn) types(args []string) {
 	m.t.Helper()
 	for i, a := range args {
 		if _, err := os.Stat(filepath.Join(m.dir, a)); err == nil || strings.HasPrefix(a, "/") {
-			args[i] = filepath.Join(m.dir, a) // nothing is written anywhere else
+			args[i] = filepath.Join(m.dir, a)  // nothing is written anywhere else
 			if i > 0 && args[i-1] == "--out" { // a folder, which its reader has
 				require.NoError(m.t, os.MkdirAll(args[i], 0o700))
 			}
