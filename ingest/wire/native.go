@@ -142,8 +142,11 @@ func appendFloats(dst []byte, values []float64) []byte {
 // Exactly one of h and fh is not nil, and the caller's to keep; both are where the
 // entry is not one of a histogram.
 func (r *Reader) Histogram() (t int64, h *histogram.Histogram, fh *histogram.FloatHistogram, ok bool) {
+	if r.Kind() != Histograms {
+		return 0, nil, nil, false
+	}
 	e, ok := r.entry()
-	if !ok || r.Kind() != Histograms {
+	if !ok {
 		return 0, nil, nil, false
 	}
 	t, h, fh = histogramOf(e)
