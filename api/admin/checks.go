@@ -122,8 +122,11 @@ func (s seen) hashes() check {
 		return ""
 	})
 	fine := fmt.Sprintf("equal on all nodes that are heard: %016x at revision %d", hash, s.checked)
-	if s.checked == 0 {
+	switch {
+	case s.checked == 0:
 		fine = "not compared: that needs a leader; no difference is known"
+	case at == "":
+		fine = fmt.Sprintf("equal on all nodes that are heard, as the leader's checks after revision %d say", s.checked)
 	}
 	return result("state", fine, found, next)
 }

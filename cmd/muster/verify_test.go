@@ -100,7 +100,7 @@ func TestVerify(t *testing.T) {
 	}
 	require.Empty(t, look(0, exitOK))
 	text := b.cli(1, "cluster", "verify")
-	for _, want := range []string{"0 failed", "ring default: 4096 slots with 3 replicas on distinct nodes", "equal on all nodes", "3, all heard; 1 more may fail", "cluster version 1, software test"} {
+	for _, want := range []string{"0 failed", "ring default: 4096 slots with 3 replicas on distinct nodes", "equal on all nodes", "3, all heard; 1 more may fail", "cluster version 2, software test"} {
 		require.Contains(t, text, want)
 	}
 	require.Equal(t, 3, strings.Count(b.cli(0, "cluster", "status"), "active"))
