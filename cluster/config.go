@@ -81,7 +81,7 @@ type Timing struct {
 	Expire time.Duration
 	// Batch is how often the leader moves slots of a ring, as many at a time as
 	// the receivers' budgets of new series allow: what a batch brings a receiver
-	// is made at once, and should be little. 250ms.
+	// is made at once, and should be little. 500ms.
 	Batch time.Duration
 	// Check is how often the leader has all nodes compare their states. 5m.
 	Check time.Duration
@@ -120,7 +120,7 @@ func (t Timing) withDefaults() Timing {
 		{&t.Stable, 10 * time.Second},
 		{&t.Spare, time.Minute},
 		{&t.Expire, time.Hour},
-		{&t.Batch, 250 * time.Millisecond},
+		{&t.Batch, 500 * time.Millisecond},
 		{&t.Check, 5 * time.Minute},
 		{&t.Upgrade, time.Minute},
 		{&t.Patience, 10 * time.Second},

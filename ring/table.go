@@ -54,12 +54,33 @@ func New(slots []Slot, past []Epoch) (*Table, error) {
 			return nil, fmt.Errorf("epoch of slot %d in a table of %d", e.Slot, n)
 		}
 	}
-	slices.SortFunc(past, func(a, b Epoch) int {
-		return cmp.Or(cmp.Compare(a.Slot, b.Slot), cmp.Compare(a.From, b.From))
-	})
+	if !slices.IsSortedFunc(past, bySlot) {
+		slices.SortFunc(past, bySlot)
+	}
 	t := &Table{slots: slots, past: past}
 	t.groups = groupsOf(t)
 	return t, nil
+}
+
+// bySlot is the order of a table's ended epochs.
+func bySlot(a, b Epoch) int {
+	if a.Slot != b.Slot {
+		return cmp.Compare(a.Slot, b.Slot)
+	}
+	return cmp.Compare(a.From, b.From)
+}
+
+// merged is both lists in their order; past is in it already, and is kept.
+func merged(past, ended []Epoch) []Epoch {
+	slices.SortFunc(ended, bySlot)
+	out := make([]Epoch, 0, len(past)+len(ended))
+	for _, e := range past {
+		for len(ended) > 0 && bySlot(ended[0], e) < 0 {
+			out, ended = append(out, ended[0]), ended[1:]
+		}
+		out = append(out, e)
+	}
+	return append(out, ended...)
 }
 
 // Empty is a new ring's table: slots without a replica, from revision rev on.
@@ -98,7 +119,8 @@ func (t *Table) Past() []Epoch { return t.past }
 // kept, nor is one that lasted no revision. A time before the slot's own, from
 // a leader whose clock is behind its predecessor's, is taken as the slot's.
 func (t *Table) Apply(steps []Step, rev uint64, now int64) (*Table, error) {
-	slots, past := slices.Clone(t.slots), slices.Clone(t.past)
+	slots := slices.Clone(t.slots)
+	var ended []Epoch
 	seen := make(map[int]bool, len(steps))
 	for _, s := range steps {
 		if s.Slot < 0 || s.Slot >= len(slots) {
@@ -120,14 +142,14 @@ func (t *Table) Apply(steps []Step, rev uint64, now int64) (*Table, error) {
 		}
 		since := max(now, old.Since)
 		if old.Replicas.Len() > 0 && old.Changed < rev {
-			past = append(past, Epoch{
+			ended = append(ended, Epoch{
 				Slot: s.Slot, Replicas: old.Replicas, Quorum: old.Quorum,
 				From: old.Changed, To: rev, Begin: old.Since, End: since,
 			})
 		}
 		slots[s.Slot] = Slot{Replicas: s.Replicas, Quorum: s.Quorum, Changed: rev, Since: since}
 	}
-	return New(slots, past)
+	return New(slots, merged(t.past, ended))
 }
 
 // Held counts the slots of each store.
