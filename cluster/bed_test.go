@@ -343,25 +343,28 @@ func (b *bed) leader() *bedNode {
 	return leader
 }
 
-// voters waits until so many nodes have a vote.
+// voters waits until so many nodes have a vote, as the log of every node says: a
+// leader may know of a vote that its successors have not heard of.
 func (b *bed) voters(want int) {
 	b.t.Helper()
 	b.eventually(fmt.Sprintf("%d voters", want), func() string {
-		e := b.leader().node.engine.Load()
-		if e == nil {
-			return "stopped"
-		}
-		have := 0
-		servers := e.raft.GetConfiguration().Configuration().Servers
-		for _, s := range servers {
-			if s.Suffrage == 0 {
-				have++
+		for _, n := range b.running() {
+			e := n.node.engine.Load()
+			if e == nil {
+				return n.name + " has stopped"
+			}
+			have := 0
+			servers := e.raft.GetConfiguration().Configuration().Servers
+			for _, s := range servers {
+				if s.Suffrage == 0 {
+					have++
+				}
+			}
+			if have != want {
+				return fmt.Sprintf("on %s %d of %d servers vote", n.name, have, len(servers))
 			}
 		}
-		if have == want {
-			return ""
-		}
-		return fmt.Sprintf("%d of %d servers vote", have, len(servers))
+		return ""
 	})
 }
 

@@ -57,14 +57,18 @@ func repeatsLeaveNothingBehind(t *testing.T, b *bed) {
 	b.start(2)
 	b.settle()
 	for tenant, ooo := range map[string]int{"a": 0, "open": 1} {
+		want := func(each int) map[string]int {
+			all := map[string]int{late.String(): 1 + ooo}
+			for _, s := range batch("m", series, at) {
+				all[s.labels.String()] = each
+			}
+			return all
+		}
 		b.sendAgain(tenant, first, repeats+1)
+		b.eventually("every replica has what comes first of "+tenant, func() error { return b.threefold(tenant, want(samples)) })
 		b.sendAgain(tenant, next, 0)
 		b.sendAgain(tenant, first, repeats+2) // from a queue that was slow
-		want := map[string]int{late.String(): 1 + ooo}
-		for _, s := range batch("m", series, at) {
-			want[s.labels.String()] = 2 * samples
-		}
-		b.eventually("every replica has all of "+tenant, func() error { return b.threefold(tenant, want) })
+		b.eventually("every replica has all of "+tenant, func() error { return b.threefold(tenant, want(2*samples)) })
 		for i := range b.nodes {
 			b.inOrder(i, tenant, late.String(), ooo)
 		}
