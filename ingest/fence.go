@@ -59,16 +59,10 @@ func (f *fence) set(v *View) {
 	f.changed = make(chan struct{})
 }
 
-// enter admits a share under the view it returns, nil where there is none yet.
-// The share is in that view's revision until it leaves. Looking at the view
-// and registering are one step under the lock: no view can come in between.
-func (f *fence) enter() (*View, *era) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.admit()
-}
-
-// admit is enter while f.mu is held.
+// admit registers a share under the newest view, which it returns, nil where there
+// is none yet; f.mu is held. The share is in that view's revision until it leaves.
+// Looking at the view and registering are one step under the lock: no view can come
+// in between.
 func (f *fence) admit() (*View, *era) {
 	if len(f.eras) == 0 {
 		return nil, nil

@@ -9,16 +9,16 @@ import (
 
 func TestFenceAnnouncesARevisionWhenOlderSharesHaveLeft(t *testing.T) {
 	f := newFence()
-	if v, e := f.enter(); v != nil || e != nil || f.announced() != 0 {
+	if v, e := f.enter(0, tenantID); v != nil || e != nil || f.announced() != 0 {
 		t.Fatal("a fence without a view let somebody in")
 	}
 	f.set(&View{Revision: 40})
-	_, a := f.enter()
+	_, a := f.enter(0, tenantID)
 	f.set(&View{Revision: 41})
-	_, b := f.enter()
+	_, b := f.enter(0, tenantID)
 	f.set(&View{Revision: 42})
 	f.set(&View{Revision: 41}) // late; ignored
-	v, c := f.enter()
+	v, c := f.enter(0, tenantID)
 	if v.Revision != 42 || f.announced() != 40 {
 		t.Fatalf("view %d, announced %d", v.Revision, f.announced())
 	}
@@ -55,7 +55,7 @@ func TestFenceNeverAnnouncesTooEarly(t *testing.T) {
 	for range 8 {
 		work.Go(func() {
 			for !stop.Load() {
-				v, e := f.enter()
+				v, e := f.enter(0, tenantID)
 				inside[v.Revision].Add(1)
 				for range rand.N(50) {
 					_ = f.view.Load()
@@ -65,7 +65,7 @@ func TestFenceNeverAnnouncesTooEarly(t *testing.T) {
 			}
 		})
 	}
-	held, hung := f.enter()
+	held, hung := f.enter(0, tenantID)
 	for rev := uint64(2); rev <= revisions; rev++ {
 		f.set(&View{Revision: rev})
 		told := f.announced()

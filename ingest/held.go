@@ -68,9 +68,9 @@ func (f *fence) lead() *View {
 	return f.view.Load()
 }
 
-// enterBy admits a share of a sender that has seen a revision: under the view that
-// is held for such senders where the tenant is the same in it, else as enter does.
-func (f *fence) enterBy(seen uint64, tenant string) (*View, *era) {
+// enter admits a share of a sender that has seen a revision: under the view that is
+// held for such senders where the tenant is the same in it, else under the newest.
+func (f *fence) enter(seen uint64, tenant string) (*View, *era) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, h := range f.held {

@@ -28,7 +28,7 @@ func TestAViewIsHeldAfterSlotsHaveMoved(t *testing.T) {
 		want := func(what string, lead, by41, by44, announced uint64) {
 			t.Helper()
 			enter := func(seen uint64) uint64 {
-				v, e := f.enterBy(seen, tenantID)
+				v, e := f.enter(seen, tenantID)
 				defer f.leave(e)
 				return v.Revision
 			}
@@ -72,7 +72,7 @@ func TestAShareInAHeldViewHoldsUpTheAnnouncement(t *testing.T) {
 		tenant := Tenant{Incarnation: 1, Ring: 1, Routed: 1}
 		f.set(heldView(41, 7, tenant))
 		f.set(heldView(42, 42, tenant))
-		_, e := f.enterBy(41, tenantID)
+		_, e := f.enter(41, tenantID)
 		time.Sleep(heldFor * settle)
 		synctest.Wait()
 		if got := f.announced(); got != 41 {
@@ -99,7 +99,7 @@ func TestAHeldViewIsForSlotsAlone(t *testing.T) {
 			f.keep = settle
 			f.set(heldView(41, 7, tenant))
 			f.set(now)
-			v, e := f.enterBy(41, tenantID)
+			v, e := f.enter(41, tenantID)
 			f.leave(e)
 			if v != now {
 				t.Errorf("%s: a share is judged by the view of before", name)

@@ -27,7 +27,7 @@ func (i *Ingester) store(ctx context.Context, s *peerpb.Share, own bool) *peerpb
 	}
 	timer := time.Now().Add(behindWait)
 	for {
-		v, era := i.fence.enterBy(s.Seen, s.Tenant)
+		v, era := i.fence.enter(s.Seen, s.Tenant)
 		if v == nil {
 			res.Status, res.Detail = peerpb.Status_UNAVAILABLE, "this node knows no cluster yet"
 			return res
