@@ -73,21 +73,26 @@ func (m *members) ask(ctx context.Context, node string, req *peerpb.SelectReques
 		if err != nil {
 			return err
 		}
-		for {
-			resp, err := stream.Recv()
-			if errors.Is(err, io.EOF) {
-				return nil
-			}
-			if err != nil {
-				return err
-			}
-			heard()
-			if err := take(resp); err != nil {
-				return err
-			}
-			wait()
-		}
+		return takeAll(stream.Recv, take, heard, wait)
 	})
+}
+
+// takeAll calls take with every response of a stream, in order, until it ends.
+func takeAll[T any](recv func() (T, error), take func(T) error, heard, wait func()) error {
+	for {
+		resp, err := recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		heard()
+		if err := take(resp); err != nil {
+			return err
+		}
+		wait()
+	}
 }
 
 // askLabels asks for names, or for the values of the request's name.
@@ -120,20 +125,7 @@ func (m *members) askExemplars(ctx context.Context, node string, req *peerpb.Exe
 		if err != nil {
 			return err
 		}
-		for {
-			resp, err := stream.Recv()
-			if errors.Is(err, io.EOF) {
-				return nil
-			}
-			if err != nil {
-				return err
-			}
-			heard()
-			if err := take(resp); err != nil {
-				return err
-			}
-			wait()
-		}
+		return takeAll(stream.Recv, take, heard, wait)
 	})
 }
 
